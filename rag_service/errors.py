@@ -1,0 +1,104 @@
+"""Everything that goes wrong by name.
+
+    RagError
+    ├── InvalidInput            what the caller sent cannot be used
+    │   ├── InvalidQuestion     blank, or longer than the limit
+    │   ├── InvalidName         an index name that is not a plain name
+    │   ├── InvalidSettings     unknown or unusable setting
+    │   └── NothingToIndex      a source with no usable document
+    ├── NotFound                an index, version, release, encoder or prompt that is not there
+    ├── Damaged                 a stored artefact is not what its digest says
+    ├── Mismatch                parts that do not belong together (encoder and index, say)
+    ├── Unreadable              a document that its parser refuses (skipped and reported by a build)
+    ├── PassageTooLong          a text longer than the encoder's window
+    ├── Conflict                somebody else is doing this right now
+    ├── StorageFailed           the disk is full, read-only, or gone
+    ├── MissingDependency       an optional package that this choice needs
+    ├── GeneratorFailed         the generator broke, or its provider did
+    ├── DeadlineExceeded        the time for this request is over
+    └── NotReady                the service is still starting
+
+Every error carries a `code` (stable, for programs), a message that says what is wrong, and a `hint` that says what to do. How
+codes become HTTP statuses is known to `api/errors.py` alone.
+"""
+
+from typing import ClassVar
+
+
+class RagError(Exception):
+    """Base of the tree. `hint` completes the message: what to do about it."""
+
+    code: ClassVar[str] = "internal"
+
+    def __init__(self, message: str, *, hint: str = "", param: str | None = None, stage: str | None = None) -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+        self.param = param
+        """The request field or setting that is to blame, if one is."""
+        self.stage = stage
+        """The stage of an answer in which it happened, if it did in one."""
+
+
+class InvalidInput(RagError):
+    code = "invalid_request"
+
+
+class InvalidQuestion(InvalidInput):
+    code = "invalid_question"
+
+
+class InvalidName(InvalidInput):
+    code = "invalid_name"
+
+
+class InvalidSettings(InvalidInput):
+    code = "invalid_settings"
+
+
+class NothingToIndex(InvalidInput):
+    code = "nothing_to_index"
+
+
+class NotFound(RagError):
+    code = "not_found"
+
+
+class Damaged(RagError):
+    code = "damaged"
+
+
+class Mismatch(RagError):
+    code = "mismatch"
+
+
+class Unreadable(RagError):
+    code = "unreadable"
+
+
+class PassageTooLong(RagError):
+    code = "passage_too_long"
+
+
+class Conflict(RagError):
+    code = "conflict"
+
+
+class StorageFailed(RagError):
+    code = "storage_failed"
+
+
+class MissingDependency(RagError):
+    code = "missing_dependency"
+
+
+class GeneratorFailed(RagError):
+    code = "generator_error"
+
+
+class DeadlineExceeded(RagError):
+    code = "deadline_exceeded"
+
+
+class NotReady(RagError):
+    code = "not_ready"

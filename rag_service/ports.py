@@ -1,0 +1,116 @@
+"""The seams. Each Protocol is the whole contract of one replaceable part; `tests/contracts/` runs one suite over every
+implementation. All ports are synchronous: `api/` owns the threads.
+"""
+
+from collections.abc import Iterator, Sequence
+from typing import Protocol
+
+from rag_service.types import Chunk, Completion, Document, DocumentId, Matrix, Positions, Prompt, Skipped, Vector
+
+
+class Tokenizer(Protocol):
+    """Counts and places tokens the way the encoder does."""
+
+    @property
+    def window_tokens(self) -> int:
+        """The longest input the encoder reads, special tokens included."""
+
+    def count(self, text: str) -> int:
+        """Tokens of `text`, special tokens included, never truncated."""
+
+
+class Embedder(Protocol):
+    """Text to unit vectors. A vector depends on its text alone, never on what else is embedded with it."""
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def digest(self) -> str:
+        """`sha256:…` over every file and parameter that determines a vector."""
+
+    @property
+    def dimension(self) -> int: ...
+
+    @property
+    def runtime(self) -> str:
+        """Engine, version and precision, for people."""
+
+    @property
+    def tokenizer(self) -> Tokenizer: ...
+
+    def embed_query(self, text: str) -> Vector:
+        """Text beyond the window is cut; callers compare `tokenizer.count` with the window and say so."""
+
+    def embed_passages(self, texts: Sequence[str]) -> Matrix:
+        """One row per text, in order. Raises `PassageTooLong` rather than cut a text."""
+
+
+class VectorStore(Protocol):
+    """Nearest neighbours by cosine over rows 0 … len-1."""
+
+    def __len__(self) -> int: ...
+
+    @property
+    def dimension(self) -> int: ...
+
+    def search(self, query: Vector, k: int) -> tuple[Positions, Vector]:
+        """At most `k` rows and their cosines rounded to 1e-5, best first; equal scores in ascending row order."""
+
+    def vectors(self, positions: Sequence[int]) -> Matrix:
+        """The stored rows, in the order asked."""
+
+
+class ChunkTable(Protocol):
+    """The chunks of one index version, by row."""
+
+    def __len__(self) -> int: ...
+
+    def chunks(self, positions: Sequence[int]) -> list[Chunk]:
+        """In the order asked."""
+
+    def document_ids_by_text(self, text_digest: str) -> list[DocumentId]:
+        """Documents whose whole normalised text has this SHA-256 (64 hex digits)."""
+
+
+class Generator(Protocol):
+    """Prompt to text with `[n]` markers."""
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def digest(self) -> str:
+        """`sha256:…` over what determines the output: code or model files, and parameters."""
+
+    @property
+    def parameters(self) -> dict[str, str | int | float | None]: ...
+
+    def count_tokens(self, text: str) -> int:
+        """Tokens by the generator's own tokenizer, or an upper estimate where it has none."""
+
+    @property
+    def context_tokens(self) -> int:
+        """Room for the rendered prompt."""
+
+    def generate(self, prompt: Prompt, *, deadline_s: float | None = None) -> Completion:
+        """Raises `GeneratorFailed` or `DeadlineExceeded`. `deadline_s` is a `time.monotonic()` instant."""
+
+
+class Loader(Protocol):
+    """The documents in one file. What one file holds may be one document (a page) or many (rows)."""
+
+    def __call__(self, data: bytes, source: str) -> Iterator[Document | Skipped]:
+        """Raises `Unreadable` when the file as a whole cannot be parsed."""
+
+
+class Chunker(Protocol):
+    def __call__(self, document: Document) -> list[Chunk]: ...
+
+
+class Progress(Protocol):
+    """Told how a long job goes. The CLI draws bars; tests and servers pass a silent one."""
+
+    def stage(self, name: str, total: int | None) -> None: ...
+
+    def advance(self, amount: int = 1) -> None: ...

@@ -1,0 +1,82 @@
+"""A release: everything that can change an answer, named by content.
+
+Its digest is the SHA-256 of its canonical JSON and its id the first 12 hex digits. Same id, same behaviour; a different byte
+anywhere, a different id. Where it runs is not part of it (see `deployment`).
+"""
+
+from typing import Literal
+
+from pydantic import ConfigDict, Field
+
+from rag_service.digests import canonical_json, digest_bytes, digest_json, short_id
+from rag_service.manifest import Digest, Frozen, Scalar, ShortId
+
+
+class IndexRef(Frozen):
+    version: ShortId
+    digest: Digest
+
+
+class NamedDigest(Frozen):
+    name: str
+    digest: Digest
+
+
+class Retrieval(Frozen):
+    mode: Literal["dense"] = "dense"
+    top_k: int = Field(5, ge=1)
+    """Passages that reach the prompt."""
+    min_score: float = Field(ge=-1.0, le=1.0)
+    """Cosine of the best passage below which the service abstains."""
+
+    @property
+    def digest(self) -> str:
+        return digest_json(self.model_dump(mode="json"))
+
+
+class PromptRef(Frozen):
+    name: str
+    version: str
+    digest: Digest
+
+
+class GeneratorRef(Frozen):
+    spec: str
+    """What to open: `extractive`, `llamacpp:<path>`, or `<provider>:<model>`."""
+    options: dict[str, Scalar]
+    """What to open it with; empty for `extractive`."""
+    name: str
+    digest: Digest
+    """Over model files (where there are any), engine and parameters, as the generator itself reports it."""
+    parameters: dict[str, Scalar]
+
+
+class CodeRef(Frozen):
+    version: str
+    digest: Digest
+    """Over the package's source files, but for those that only talk to people (`api`, `cli`)."""
+
+
+class Release(Frozen):
+    schema_: Literal["rag.release/v1"] = Field("rag.release/v1", alias="schema")
+    index: IndexRef
+    encoder: NamedDigest
+    chunker: NamedDigest
+    retrieval: Retrieval
+    reranker: None = None
+    prompt: PromptRef
+    generator: GeneratorRef
+    code: CodeRef
+
+    model_config = ConfigDict(frozen=True, extra="forbid", validate_by_name=True, validate_by_alias=True)
+
+    def canonical(self) -> bytes:
+        return canonical_json(self.model_dump(mode="json", by_alias=True))
+
+    @property
+    def digest(self) -> str:
+        return digest_bytes(self.canonical())
+
+    @property
+    def id(self) -> str:
+        return short_id(self.digest)

@@ -1,0 +1,130 @@
+"""What a running server holds: the opened release, how far opening it has come, and the switch to the next one.
+
+A request pins the current pipeline once and keeps it to its end. Each pin reads the ACTIVE pointer (20 µs); when it names another
+release, that one is opened beside the old in the background and takes over only when all its checks have passed.
+"""
+
+import logging
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from rag_service.ask import Pipeline
+from rag_service.errors import NotReady, RagError
+from rag_service.wiring.releases import CHECKS, Opened, Report
+
+logger = logging.getLogger("rag_service.serving")
+
+RETRY_AFTER_S = 1
+_RETRY_FAILED_S = 5.0
+"""A release that failed to open is not tried again sooner than this."""
+
+
+@dataclass(frozen=True, slots=True)
+class Readiness:
+    ready: bool
+    checks: dict[str, str]
+    """Check → pending, checking, ok or failed."""
+    release: str | None
+    """Id of the release that answers now."""
+    since_s: float
+    """Since the server started."""
+    problem: str | None
+    """Code of what keeps the server from being ready, or the active release from being served."""
+
+
+class Service:
+    """`active_id` gives the id that ACTIVE names now; `open_release` opens that release. Start it once."""
+
+    def __init__(self, active_id: Callable[[], str], open_release: Callable[[str, Report], Opened]) -> None:
+        self._active_id = active_id
+        self._open_release = open_release
+        self._pipeline: Pipeline | None = None
+        self._served_id: str | None = None
+        self._opening = threading.Lock()
+        self._checks = dict.fromkeys(CHECKS, "pending")
+        self._problem: RagError | None = None
+        self._failed: tuple[str, float] | None = None
+        self._draining = False
+        self._began_s = time.monotonic()
+
+    def start(self, *, ready: Callable[[Opened], None], failed: Callable[[RagError], None]) -> None:
+        """Opens the active release in the background, then calls `ready`, or `failed` if there is nothing that could be served."""
+
+        def first() -> None:
+            try:
+                with self._opening:
+                    opened = self._switch_to(self._active_id())
+            except RagError as error:
+                self._problem = error
+                failed(error)
+            else:
+                ready(opened)
+
+        threading.Thread(target=first, name="open-release", daemon=True).start()
+
+    def pin(self) -> Pipeline:
+        """The pipeline for one request. Raises `NotReady` while there is none, or once the server shuts down."""
+        if self._draining:
+            raise NotReady("the service is shutting down", hint="ask another instance")
+        if self._pipeline is None:
+            raise NotReady("the service is still starting", hint=f"try again in {RETRY_AFTER_S} s; /health/ready says how far it is")
+        self._follow_active()
+        return self._pipeline
+
+    def readiness(self) -> Readiness:
+        return Readiness(
+            ready=self._pipeline is not None and not self._draining,
+            checks=dict(self._checks),
+            release=self._pipeline.lineage.release.id if self._pipeline else None,
+            since_s=round(time.monotonic() - self._began_s, 1),
+            problem="shutting_down" if self._draining else self._problem.code if self._problem else None,
+        )
+
+    def drain(self) -> None:
+        """From now on not ready; requests that are under way go on."""
+        self._draining = True
+
+    def _follow_active(self) -> None:
+        try:
+            active = self._active_id()
+        except RagError as error:
+            self._complain(error)  # the pointer is gone or damaged: what answers now goes on
+            return
+        if active == self._served_id or (self._failed and self._failed[0] == active and time.monotonic() < self._failed[1]):
+            return
+        if self._opening.acquire(blocking=False):
+            threading.Thread(target=self._switch_in_background, args=(active,), name="open-release", daemon=True).start()
+
+    def _switch_in_background(self, active: str) -> None:
+        """Ends with the lock released, which `_follow_active` took."""
+        try:
+            self._switch_to(active)
+        except RagError as error:
+            self._failed = (active, time.monotonic() + _RETRY_FAILED_S)
+            self._complain(error)
+        finally:
+            self._opening.release()
+
+    def _switch_to(self, active: str) -> Opened:
+        first = self._pipeline is None
+        opened = self._open_release(active, self._note if first else lambda _check, _state: None)
+        self._pipeline, self._served_id = opened.pipeline, active
+        self._problem, self._failed = None, None
+        running = opened.pipeline.lineage.release
+        logger.info("serving release %s of index version %s", running.id, running.index.version)
+        if opened.differences:
+            logger.warning(
+                "release %s was made with other %s: what is served now is release %s; `rag-service index activate` makes that official",
+                active, " and ".join(opened.differences), running.id,
+            )  # fmt: skip
+        return opened
+
+    def _note(self, check: str, state: str) -> None:
+        self._checks[check] = state
+
+    def _complain(self, error: RagError) -> None:
+        if self._problem is None or self._problem.message != error.message:
+            logger.error("the active release cannot be served, the previous one goes on: %s", error.message)
+        self._problem = error

@@ -1,0 +1,143 @@
+"""Every knob, once. Read from `RAG_*` variables and, below them, a TOML file; leaves receive plain values.
+
+The file is `rag.toml` in the working directory, or what `RAG_CONFIG` names. A name that is not listed here stops start-up: a misspelt
+setting that is silently ignored is worse than a service that does not start.
+"""
+
+import difflib
+import os
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from rag_service.embedders.encoder import DEFAULT_ENCODER, Precision
+from rag_service.errors import InvalidSettings
+
+PREFIX = "RAG_"
+DEFAULT_FILE = Path("rag.toml")
+
+
+class Settings(BaseModel):
+    """Field descriptions are the reference: `rag-service config show` and docs/configuration.md print them."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    # where
+    indexes: Path = Field(Path("indexes"), description="Folder that holds encoders and indexes")
+    name: str = Field("demo", description="Index that `serve` and `ask` use when none is named")
+    host: str = Field("127.0.0.1", description="Address to listen on")
+    port: int = Field(8000, ge=0, le=65535, description="Port to listen on; 0 takes a free one")
+
+    # build
+    embedder: Literal["onnx", "sentence_transformers", "langchain"] = Field("onnx", description="What runs the encoder")
+    encoder: str = Field(
+        DEFAULT_ENCODER, description="Encoder: a name, an id in encoders/, a model folder, or provider:model for langchain"
+    )
+    precision: Precision = Field("int8", description="Weights of an exported encoder")
+    device: str = Field("cpu", description="Where sentence_transformers runs, as torch names it")
+    chunk_tokens: int = Field(256, description="Longest chunk, in the encoder's tokens, heading context included")
+    chunk_overlap_tokens: int = Field(0, description="What consecutive chunks of one section may share")
+    chunk_context: Literal["headings", "none"] = Field("headings", description="What precedes a chunk when it is embedded")
+    store: Literal["auto", "flat", "hnsw"] = Field("auto", description="Vector index: exact up to 100,000 chunks, HNSW above")
+    build_threads: int = Field(min(os.cpu_count() or 1, 8), ge=1, le=256, description="Texts embedded at once while building")
+    max_file_bytes: int = Field(50 * 2**20, ge=1, description="Larger input files are skipped")
+    max_document_chars: int = Field(10_000_000, ge=1, description="Longer documents are skipped")
+
+    # release: what an activation puts into a release
+    top_k: int = Field(5, ge=1, le=50, description="Passages that reach the generator")
+    min_score: float = Field(0.3, ge=-1, le=1, description="Cosine of the best passage below which the service abstains")
+    prompt: str = Field("answer/1", description="Prompt template, <name>/<version>")
+    generator: str = Field("extractive", description="extractive, llamacpp:<path to GGUF>, or <provider>:<model> through LangChain")
+    generator_base_url: str | None = Field(None, description="Base URL of an OpenAI-compatible server")
+    max_tokens: int = Field(256, ge=1, le=32_768, description="Longest answer of a language model")
+    temperature: float = Field(0.0, ge=0, le=2, description="Sampling temperature of a language model")
+    seed: int = Field(0, ge=0, description="Sampling seed of a language model")
+    generator_threads: int = Field(2, ge=1, le=64, description="CPU threads of llama.cpp")
+
+    # limits
+    max_question_chars: int = Field(4000, ge=1, le=1_000_000, description="Longest question")
+    max_body_bytes: int = Field(2**20, ge=1024, description="Largest request body")
+    max_top_k: int = Field(50, ge=1, le=1000, description="Largest top_k of a request")
+    timeout_s: float = Field(30.0, gt=0, le=600, description="Time for one answer")
+
+    # identity of the deployment
+    environment: str = Field("dev", description="Name of the environment, for traces")
+    container_image: str | None = Field(None, description="Image that runs this service, name@sha256:…")
+    code_commit: str | None = Field(None, description="Commit of the code, where there is no git checkout")
+    log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="Log level")
+
+
+RELEASE_FIELDS = (
+    "top_k", "min_score", "prompt", "generator", "generator_base_url", "max_tokens", "temperature", "seed", "generator_threads",
+)  # fmt: skip
+"""Settings that only an activation reads: a served answer is made by its release."""
+
+
+def load_settings(environ: Mapping[str, str] | None = None, **given: object) -> Settings:
+    """Settings from, in rising order: defaults, the TOML file, `environ` (default `os.environ`), and `given` (None is not given).
+
+    Raises `InvalidSettings` naming the variable or key, what is wrong with it, and what it may have meant.
+    """
+    environ = os.environ if environ is None else environ
+    from_file, where = _from_file(environ)
+    from_environ = _from_environ(environ)
+    values = {**from_file, **from_environ, **{name: value for name, value in given.items() if value is not None}}
+    try:
+        return Settings.model_validate(values)
+    except ValidationError as error:
+        problem = error.errors()[0]
+        name = str(problem["loc"][0])
+        if name in given and given[name] is not None:
+            shown = f"--{name.replace('_', '-')}"
+        else:
+            shown = PREFIX + name.upper() if name in from_environ else f"{name} in {where}"
+        raise InvalidSettings(f"{shown} is {values[name]!r}: {problem['msg']}", hint=_description(name), param=name) from error
+
+
+def explicitly_set(environ: Mapping[str, str] | None = None) -> frozenset[str]:
+    """Names that the file or the environment sets."""
+    environ = os.environ if environ is None else environ
+    return frozenset({*_from_file(environ)[0], *_from_environ(environ)})
+
+
+def _from_environ(environ: Mapping[str, str]) -> dict[str, str]:
+    found: dict[str, str] = {}
+    for variable, value in environ.items():
+        if not variable.startswith(PREFIX) or variable == "RAG_CONFIG":
+            continue
+        name = variable.removeprefix(PREFIX).lower()
+        if name not in Settings.model_fields:
+            raise _unknown(variable, [PREFIX + field.upper() for field in (*Settings.model_fields, "config")])
+        if value != "":  # an empty variable is how compose files and CI spell "not set"
+            found[name] = value
+    return found
+
+
+def _from_file(environ: Mapping[str, str]) -> tuple[dict[str, Any], str]:
+    path = Path(environ["RAG_CONFIG"]) if environ.get("RAG_CONFIG") else DEFAULT_FILE
+    if not path.is_file():
+        if environ.get("RAG_CONFIG"):
+            raise InvalidSettings(f"RAG_CONFIG names {path}, which is not a file", hint="correct the path or unset RAG_CONFIG")
+        return {}, path.name
+    try:
+        values = tomllib.loads(path.read_text("utf-8"))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise InvalidSettings(f"{path.name} is not TOML: {error}", hint="lines look like: top_k = 5") from error
+    for name in values:
+        if name not in Settings.model_fields:
+            raise _unknown(f"{name} in {path.name}", list(Settings.model_fields), asked=name)
+    return values, path.name
+
+
+def _unknown(shown: str, known: list[str], asked: str | None = None) -> InvalidSettings:
+    close = difflib.get_close_matches(asked or shown, known, n=1, cutoff=0.6)
+    hint = f"did you mean {close[0]}?" if close else "`rag-service config show` lists every setting"
+    return InvalidSettings(f"there is no setting {shown}", hint=hint)
+
+
+def _description(name: str) -> str:
+    field = Settings.model_fields.get(name)
+    return f"{name}: {field.description}" if field else ""

@@ -1,0 +1,137 @@
+"""Chunk text and document facts in one SQLite file per index version, opened read-only and immutable.
+
+Rows are written in one pass, in row order, into a fresh file, so that the same chunks give the same bytes.
+"""
+
+import json
+import sqlite3
+import threading
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from rag_service.digests import canonical_json
+from rag_service.errors import Damaged
+from rag_service.types import Chunk, ChunkId, DocumentId, Metadata
+
+_SCHEMA = """
+CREATE TABLE documents (
+    row INTEGER PRIMARY KEY, id TEXT NOT NULL UNIQUE, title TEXT NOT NULL, source TEXT NOT NULL, metadata TEXT NOT NULL,
+    digest TEXT NOT NULL, text_digest TEXT NOT NULL
+);
+CREATE TABLE chunks (
+    position INTEGER PRIMARY KEY, id TEXT NOT NULL UNIQUE, document INTEGER NOT NULL REFERENCES documents (row),
+    ordinal INTEGER NOT NULL, start INTEGER NOT NULL, "end" INTEGER NOT NULL, page INTEGER, tokens INTEGER NOT NULL,
+    heading_path TEXT NOT NULL, context TEXT NOT NULL, text TEXT NOT NULL
+);
+CREATE INDEX documents_by_text ON documents (text_digest);
+CREATE INDEX chunks_by_place ON chunks (document, ordinal);
+"""
+
+_SELECT = """
+SELECT c.position, c.id, d.id, c.ordinal, c.start, c."end", c.page, c.tokens, c.heading_path, c.context, c.text,
+       d.title, d.source, d.metadata
+FROM chunks c JOIN documents d ON d.row = c.document WHERE c.position IN ({marks})
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class DocumentFacts:
+    """What is kept of a document beside its chunks."""
+
+    id: DocumentId
+    title: str
+    source: str
+    metadata: Metadata
+    digest: str
+    """`sha256:…` over id, title, source, metadata and text."""
+    text_digest: str
+    """`sha256:…` over the text alone."""
+
+
+def write_chunk_table(path: Path, documents: Iterable[DocumentFacts], chunks: Iterable[Chunk]) -> None:
+    """`documents` and `chunks` in the order that their rows shall have. Raises `sqlite3.OperationalError` when the disk is full."""
+    connection = sqlite3.connect(path, isolation_level=None)
+    try:
+        connection.execute("PRAGMA page_size = 4096")
+        connection.execute("PRAGMA journal_mode = OFF")  # the file is published whole or not at all
+        connection.execute("PRAGMA synchronous = OFF")  # publishing fsyncs it
+        connection.executescript(_SCHEMA)
+        connection.execute("BEGIN")
+        rows: dict[DocumentId, int] = {}
+        for row, document in enumerate(documents):
+            rows[document.id] = row
+            metadata = canonical_json(dict(document.metadata)).decode()
+            values = (row, document.id, document.title, document.source, metadata, document.digest, document.text_digest)
+            connection.execute("INSERT INTO documents VALUES (?, ?, ?, ?, ?, ?, ?)", values)
+        connection.executemany(
+            "INSERT INTO chunks VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            (_row(position, rows[chunk.document_id], chunk) for position, chunk in enumerate(chunks)),
+        )
+        connection.execute("COMMIT")
+    finally:
+        connection.close()
+
+
+def _row(position: int, document: int, chunk: Chunk) -> tuple[int | str | None, ...]:
+    heading_path = json.dumps(chunk.heading_path, ensure_ascii=False)
+    context = chunk.embedded_text.removesuffix(chunk.text)
+    place = (chunk.ordinal, chunk.start, chunk.end, chunk.page, chunk.tokens)
+    return (position, chunk.id, document, *place, heading_path, context, chunk.text)
+
+
+class SqliteChunks:
+    """Make one with `open`. One connection behind a lock: a look-up takes about 50 µs, a connection per thread would not pay."""
+
+    def __init__(self, connection: sqlite3.Connection) -> None:
+        self._connection = connection
+        self._lock = threading.Lock()
+
+    @classmethod
+    def open(cls, path: Path) -> "SqliteChunks":
+        """Raises `Damaged` if SQLite refuses the file, which the caller has verified."""
+        try:
+            connection = sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro&immutable=1", uri=True, check_same_thread=False)
+            connection.execute("SELECT 1 FROM chunks LIMIT 1")
+        except sqlite3.DatabaseError as error:
+            raise Damaged(f"SQLite cannot read {path.name}: {error}", hint="build the index again") from error
+        return cls(connection)
+
+    def close(self) -> None:
+        with self._lock:
+            self._connection.close()
+
+    def __len__(self) -> int:
+        return int(self._query("SELECT coalesce(max(position) + 1, 0) FROM chunks")[0][0])
+
+    def chunks(self, positions: Sequence[int]) -> list[Chunk]:
+        wanted = [int(position) for position in positions]
+        rows = self._query(_SELECT.format(marks=",".join("?" * len(wanted))), wanted)
+        by_position = {row[0]: _chunk(row[1:]) for row in rows}
+        return [by_position[position] for position in wanted]
+
+    def document_ids_by_text(self, text_digest: str) -> list[DocumentId]:
+        return [DocumentId(row[0]) for row in self._query("SELECT id FROM documents WHERE text_digest = ? ORDER BY id", [text_digest])]
+
+    def _query(self, sql: str, values: Sequence[int | str] = ()) -> list[tuple]:  # type: ignore[type-arg]  # columns differ per query
+        with self._lock:
+            return self._connection.execute(sql, values).fetchall()
+
+
+def _chunk(row: tuple) -> Chunk:  # type: ignore[type-arg]  # the columns of `_SELECT`
+    identifier, document, ordinal, start, end, page, tokens, heading_path, context, text, title, source, metadata = row
+    return Chunk(
+        id=ChunkId(identifier),
+        document_id=DocumentId(document),
+        ordinal=ordinal,
+        start=start,
+        end=end,
+        text=text,
+        title=title,
+        heading_path=tuple(json.loads(heading_path)),
+        source=source,
+        page=page,
+        embedded_text=context + text,
+        tokens=tokens,
+        metadata=json.loads(metadata),
+    )

@@ -1,0 +1,111 @@
+"""Which encoder: found, exported, or the very one that an index was built with."""
+
+import shutil
+from pathlib import Path
+from typing import assert_never
+
+from rag_service.catalog import ENCODERS_FOLDER, Catalog
+from rag_service.digests import short_id
+from rag_service.durable import publish_folder, remove_stale_staging, staging_folder
+from rag_service.embedders.encoder import DEFAULT_ENCODER, PINS, EncoderCard, read_card
+from rag_service.errors import Damaged, Mismatch, NotFound
+from rag_service.manifest import Manifest
+from rag_service.ports import Embedder
+from rag_service.settings import Settings
+
+
+def embedder_to_build_with(settings: Settings, catalog: Catalog) -> Embedder:
+    """The embedder that the settings choose. An exported encoder that is not there yet is exported.
+
+    Raises `NotFound` for an unknown encoder and `MissingDependency` when exporting needs an extra that is not installed.
+    """
+    match settings.embedder:
+        case "onnx":
+            from rag_service.embedders.onnx import OnnxEmbedder
+
+            folder = find_encoder(settings, catalog) or export_encoder(settings, catalog)[1]
+            return OnnxEmbedder.open(folder, threads=settings.build_threads)
+        case "sentence_transformers":
+            from rag_service.embedders.sentence_transformers import SentenceTransformersEmbedder
+
+            return SentenceTransformersEmbedder.open(settings.encoder, device=settings.device)
+        case "langchain":
+            from rag_service.embedders.langchain import LangChainEmbedder
+
+            return LangChainEmbedder.from_spec(settings.encoder)
+        case _:
+            assert_never(settings.embedder)
+
+
+def find_encoder(settings: Settings, catalog: Catalog) -> Path | None:
+    """The newest exported encoder whose id, or whose name and precision, the settings ask for."""
+    folders = [(card, folder) for card, folder in exported_encoders(catalog) if isinstance(card, EncoderCard)]
+    wanted = Path(settings.encoder).name
+    found = [
+        folder for card, folder in folders if card.id == settings.encoder or (card.name == wanted and card.precision == settings.precision)
+    ]
+    return max(found, key=lambda folder: folder.stat().st_mtime_ns, default=None)
+
+
+def exported_encoders(catalog: Catalog) -> list[tuple[EncoderCard | Damaged, Path]]:
+    """Every folder in encoders/ with its card, or with what is wrong with it."""
+    found: list[tuple[EncoderCard | Damaged, Path]] = []
+    for folder in catalog.encoders():
+        try:
+            found.append((read_card(folder), folder))
+        except (Damaged, NotFound) as error:
+            found.append((Damaged(error.message, hint=error.hint), folder))
+    return found
+
+
+def export_encoder(settings: Settings, catalog: Catalog) -> tuple[EncoderCard, Path, float]:
+    """Exports the encoder that the settings name; gives its card, its folder and the least cosine to the original."""
+    known = settings.encoder in PINS or Path(settings.encoder).is_dir() or settings.encoder.count("/") == 1
+    if not known:
+        raise NotFound(
+            f"there is no encoder {settings.encoder!r}",
+            hint=f"known: {', '.join(PINS)}; otherwise give a model folder, or owner/model for one from a hub (needs network)",
+            param="encoder",
+        )
+    from rag_service.embedders.sentence_transformers import require_build_extra
+
+    require_build_extra()
+    from rag_service.embedders.export import check_agreement
+    from rag_service.embedders.export import export_encoder as export
+
+    encoders = catalog.encoders_folder()
+    with catalog.building(ENCODERS_FOLDER):
+        remove_stale_staging(encoders)
+        with staging_folder(encoders) as staged:
+            card = export(settings.encoder, staged, precision=settings.precision)
+            checked = staged.with_name(card.id)
+            if checked.exists():  # the same bytes, or a damaged copy of them
+                shutil.rmtree(checked)
+            publish_folder(staged, checked)
+        try:
+            least_cosine = check_agreement(settings.encoder, checked, precision=settings.precision)
+        except Mismatch:
+            shutil.rmtree(checked)
+            raise
+    return card, checked, least_cosine
+
+
+def embedder_of(manifest: Manifest, catalog: Catalog, settings: Settings) -> Embedder:
+    """The very encoder that an index version was built with. Raises `NotFound`, `Damaged` or `Mismatch`."""
+    encoder = manifest.encoder
+    if encoder.embedder == "onnx":
+        from rag_service.embedders.onnx import OnnxEmbedder
+
+        embedder: Embedder = OnnxEmbedder.open(catalog.encoder_folder(short_id(encoder.digest)))
+    else:
+        chosen = settings.model_copy(update={"embedder": encoder.embedder, "encoder": settings.encoder})
+        if settings.encoder == DEFAULT_ENCODER and encoder.name != DEFAULT_ENCODER:
+            chosen = chosen.model_copy(update={"encoder": encoder.name})
+        embedder = embedder_to_build_with(chosen, catalog)
+    if embedder.digest != encoder.digest:
+        raise Mismatch(
+            f"this index was built with {encoder.name} ({short_id(encoder.digest)}); what is here is "
+            f"{embedder.name} ({short_id(embedder.digest)})",
+            hint="restore the encoder that the index was built with, or build the index again",
+        )
+    return embedder

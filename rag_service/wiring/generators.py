@@ -1,0 +1,44 @@
+"""Which generator, by its spec."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from rag_service.errors import InvalidSettings
+from rag_service.manifest import Scalar
+from rag_service.ports import Embedder, Generator
+from rag_service.settings import Settings
+
+
+@contextmanager
+def open_generator(spec: str, options: dict[str, Scalar], embedder: Embedder) -> Iterator[Generator]:
+    """Raises `InvalidSettings`, `NotFound`, `Damaged` or `MissingDependency`."""
+    provider, _, model = spec.partition(":")
+    if spec == "extractive":
+        from rag_service.generators.extractive import ExtractiveGenerator
+
+        yield ExtractiveGenerator(embedder)
+    elif provider == "llamacpp" and model:
+        from rag_service.generators.llamacpp import LlamaCppGenerator
+
+        with LlamaCppGenerator.open(Path(model), **options) as generator:  # type: ignore[arg-type]  # the options that settings gave
+            yield generator
+    elif model:
+        from rag_service.generators.langchain import LangChainGenerator
+
+        yield LangChainGenerator.open(spec, **options)  # type: ignore[arg-type]  # the options that settings gave
+    else:
+        raise InvalidSettings(
+            f"there is no generator {spec!r}",
+            hint="use extractive, llamacpp:<path to a GGUF>, or <provider>:<model> as in openai:gpt-4o-mini",
+            param="generator",
+        )
+
+
+def generator_options(settings: Settings) -> dict[str, Scalar]:
+    if settings.generator == "extractive":
+        return {}
+    common: dict[str, Scalar] = {"max_tokens": settings.max_tokens, "temperature": settings.temperature, "seed": settings.seed}
+    if settings.generator.startswith("llamacpp:"):
+        return {**common, "threads": settings.generator_threads}
+    return {**common, "base_url": settings.generator_base_url, "timeout_s": settings.timeout_s}

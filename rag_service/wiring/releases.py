@@ -1,0 +1,198 @@
+"""Releases: made from settings, and opened, with proof, to pipelines that answer."""
+
+import weakref
+from collections.abc import Callable
+from contextlib import ExitStack, closing
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeVar
+
+import numpy as np
+
+from rag_service.ask import Pipeline
+from rag_service.catalog import Catalog
+from rag_service.deployment import Deployment, describe_deployment, running_code
+from rag_service.errors import Damaged, Mismatch
+from rag_service.manifest import CHUNKS_FILE, VECTORS_FILE, Manifest, Scalar, read_build_facts, read_manifest, verify_files
+from rag_service.ports import ChunkTable, Embedder, Generator, VectorStore
+from rag_service.prompt import load_template
+from rag_service.record import EmbedderIdentity, IndexIdentity, Lineage
+from rag_service.release import GeneratorRef, IndexRef, NamedDigest, PromptRef, Release, Retrieval
+from rag_service.settings import Settings
+from rag_service.stores.chunks import SqliteChunks
+from rag_service.stores.faiss import FaissStore
+from rag_service.wiring.encoders import embedder_of
+from rag_service.wiring.generators import generator_options, open_generator
+
+Report = Callable[[str, str], None]
+"""Told (check, state) while a release opens; readiness shows it."""
+
+CHECKS = ("manifest", "encoder", "index", "canary", "generator")
+"""In the order in which they are made."""
+
+LEAST_CANARY_COSINE = 0.995
+"""What a stored vector and the encoder's vector of the same text must reach. The same encoder on the same kind of machine gives 1.0; the
+int8 against the fp32 weights of one model give about 0.985, another model of the same dimension next to nothing."""
+
+_CANARY_CHUNKS = 4
+_T = TypeVar("_T")
+
+
+def deployment_of(settings: Settings) -> Deployment:
+    return describe_deployment(
+        environment=settings.environment, declared_image=settings.container_image, declared_commit=settings.code_commit
+    )
+
+
+def make_release(settings: Settings, catalog: Catalog, name: str, index_version: str) -> Release:
+    """The release that serves `index_version` as the settings say. Opens the encoder and the generator to take their digests."""
+    manifest = read_manifest(catalog.version_folder(name, index_version))
+    embedder = embedder_of(manifest, catalog, settings)
+    template = load_template(settings.prompt)
+    options = generator_options(settings)
+    with open_generator(settings.generator, options, embedder) as generator:
+        reference = _generator_ref(settings.generator, options, generator)
+    return Release(
+        index=IndexRef(version=manifest.version, digest=manifest.digest),
+        encoder=NamedDigest(name=manifest.encoder.name, digest=manifest.encoder.digest),
+        chunker=NamedDigest(name=manifest.chunker.name, digest=manifest.chunker.digest),
+        retrieval=Retrieval(top_k=settings.top_k, min_score=settings.min_score),
+        prompt=PromptRef(name=template.name, version=template.version, digest=template.digest),
+        generator=reference,
+        code=running_code(),
+    )
+
+
+def _generator_ref(spec: str, options: dict[str, Scalar], generator: Generator) -> GeneratorRef:
+    return GeneratorRef(spec=spec, options=options, name=generator.name, digest=generator.digest, parameters={**generator.parameters})
+
+
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """`pipeline.lineage.release` is what really runs. It differs from the stored release where code or models have changed since:
+    `differences` then names the parts.
+    """
+
+    pipeline: Pipeline
+    differences: tuple[str, ...]
+
+
+def open_release(
+    settings: Settings,
+    catalog: Catalog,
+    name: str,
+    release: Release,
+    *,
+    deployment: Deployment | None = None,
+    report: Report = lambda _check, _state: None,
+) -> Opened:
+    """Opens and proves everything that answering needs, before the first question. What it holds is released with its last reader.
+
+    Checks, in order: every file of the index version against the manifest, the encoder's files and digest, dimension and row counts,
+    a few stored vectors against what the encoder gives now, the generator. Raises what the failing check raises.
+    """
+    folder = catalog.version_folder(name, release.index.version)
+    resources = ExitStack()
+    with resources:
+        manifest = _proved("manifest", report, lambda: _verified_manifest(folder, release))
+        embedder = _proved("encoder", report, lambda: _warm(embedder_of(manifest, catalog, settings)))
+        store, chunks = _proved("index", report, lambda: _open_index(folder, manifest, embedder, resources))
+        _proved("canary", report, lambda: _check_canary(embedder, store, chunks))
+        template = load_template(f"{release.prompt.name}/{release.prompt.version}")
+        opening = open_generator(release.generator.spec, release.generator.options, embedder)
+        generator = _proved("generator", report, lambda: resources.enter_context(opening))
+        running = release.model_copy(
+            update={
+                "prompt": PromptRef(name=template.name, version=template.version, digest=template.digest),
+                "generator": _generator_ref(release.generator.spec, release.generator.options, generator),
+                "code": running_code(),
+            }
+        )
+        pipeline = Pipeline(
+            lineage=Lineage(
+                release=running,
+                index=_index_identity(name, folder, manifest),
+                embedder=EmbedderIdentity(embedder.name, embedder.digest, embedder.dimension, embedder.runtime),
+                deployment=deployment or deployment_of(settings),
+            ),
+            embedder=embedder,
+            store=store,
+            chunks=chunks,
+            template=template,
+            generator=generator,
+            max_question_chars=settings.max_question_chars,
+        )
+        weakref.finalize(pipeline, resources.pop_all().close)
+    return Opened(pipeline, _differences(release, running))
+
+
+def _proved(check: str, report: Report, prove: Callable[[], _T]) -> _T:
+    report(check, "checking")
+    try:
+        result = prove()
+    except Exception:
+        report(check, "failed")
+        raise
+    report(check, "ok")
+    return result
+
+
+def _verified_manifest(folder: Path, release: Release) -> Manifest:
+    manifest = read_manifest(folder)
+    if manifest.digest != release.index.digest:
+        raise Damaged(f"index version {folder.name} is not the one that the release names", hint="activate the index again")
+    verify_files(folder, manifest.files)
+    return manifest
+
+
+def _warm(embedder: Embedder) -> Embedder:
+    vector = embedder.embed_query("Is the service ready to answer?")
+    norm = float(np.linalg.norm(vector))
+    if vector.shape != (embedder.dimension,) or not abs(norm - 1.0) < 1e-3:
+        raise Mismatch(f"{embedder.name} gives vectors of shape {vector.shape} and length {norm:.3f}", hint="export the encoder again")
+    return embedder
+
+
+def _open_index(folder: Path, manifest: Manifest, embedder: Embedder, resources: ExitStack) -> tuple[VectorStore, ChunkTable]:
+    store = FaissStore.open(folder / VECTORS_FILE)
+    chunks = resources.enter_context(closing(SqliteChunks.open(folder / CHUNKS_FILE)))
+    if store.dimension != embedder.dimension:
+        raise Mismatch(
+            f"the index has vectors of {store.dimension} dimensions, the encoder {embedder.name} gives {embedder.dimension}",
+            hint="build the index again with this encoder",
+        )
+    if not len(store) == len(chunks) == manifest.counts.chunks:
+        raise Damaged(
+            f"the index has {len(store)} vectors for {len(chunks)} chunks, its manifest says {manifest.counts.chunks}",
+            hint="build the index again",
+        )
+    return store, chunks
+
+
+def _check_canary(embedder: Embedder, store: VectorStore, chunks: ChunkTable) -> None:
+    count = len(store)
+    rows = sorted({round(step * (count - 1) / max(_CANARY_CHUNKS - 1, 1)) for step in range(_CANARY_CHUNKS)}) if count else []
+    texts = [chunk.embedded_text for chunk in chunks.chunks(rows)]
+    cosines = np.einsum("nd,nd->n", store.vectors(rows), embedder.embed_passages(texts))
+    if len(rows) and float(cosines.min()) < LEAST_CANARY_COSINE:
+        raise Mismatch(
+            f"the encoder {embedder.name} does not reproduce the index's vectors: least cosine {float(cosines.min()):.4f}, "
+            f"needed {LEAST_CANARY_COSINE}",
+            hint="the index was built with another encoder, or on a machine whose arithmetic differs: build it again here",
+        )
+
+
+def _index_identity(name: str, folder: Path, manifest: Manifest) -> IndexIdentity:
+    return IndexIdentity(
+        name=name,
+        version=manifest.version,
+        digest=manifest.digest,
+        corpus_digest=manifest.corpus_digest,
+        built_at=read_build_facts(folder).built_at,
+        documents=manifest.counts.documents,
+        chunks=manifest.counts.chunks,
+    )
+
+
+def _differences(stored: Release, running: Release) -> tuple[str, ...]:
+    return tuple(part for part in ("code", "generator", "prompt") if getattr(stored, part) != getattr(running, part))
