@@ -12,10 +12,11 @@ import time
 import uuid
 from collections import Counter
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from importlib.metadata import version
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path
 from typing import Literal
 
@@ -25,6 +26,7 @@ from rag_service.digests import Json, digest_json, digest_text
 from rag_service.durable import publish_folder, remove_stale_staging, staging_folder, storage_errors
 from rag_service.errors import Damaged, NotFound, NothingToIndex
 from rag_service.manifest import (
+    BUILD_FILE,
     CHUNKS_FILE,
     LISTED_SKIPS,
     VECTORS_FILE,
@@ -99,23 +101,41 @@ def build_index(
     """
     began_s = time.monotonic()
     versions = catalog.versions_folder(name)
+    tally = _Tally()
+    usable = _from_first_usable(documents, tally)
     with catalog.building(name):
         remove_stale_staging(versions)
-        with staging_folder(versions) as staged, storage_errors(f"index {name!r}"):
-            manifest, longest = _write_version(staged, documents, recipe, progress)
-            duration_s = round(time.monotonic() - began_s, 3)
-            facts = BuildFacts(built_at=datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"), duration_s=duration_s, source=source)
-            final = versions / manifest.version
-            existing = _intact(final)
-            if existing is None:
-                write_manifest(staged, manifest, facts)
-                _replace(staged, final)
+        try:
+            with staging_folder(versions) as staged, storage_errors(f"index {name!r}"):
+                manifest = _write_version(staged, usable, recipe, tally, progress)
+                duration_s = round(time.monotonic() - began_s, 3)
+                facts = BuildFacts(built_at=datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"), duration_s=duration_s, source=source)
+                final = versions / manifest.version
+                existing = _intact(final)
+                if existing is None:
+                    write_manifest(staged, manifest, facts)
+                    _replace(staged, final)
+        finally:
+            with suppress(OSError):
+                versions.rmdir()  # only goes when it is empty: a first build that failed leaves no index behind
         size_bytes = sum(path.stat().st_size for path in final.iterdir())
-    return Built(manifest, existing or facts, existing is not None, longest, size_bytes)
+    return Built(manifest, existing or facts, existing is not None, tally.longest_chunk_tokens, size_bytes)
 
 
-def _write_version(staged: Path, documents: Iterable[Document | Skipped], recipe: Recipe, progress: Progress) -> tuple[Manifest, int]:
-    tally = _Tally()
+def _from_first_usable(documents: Iterable[Document | Skipped], tally: _Tally) -> Iterator[Document | Skipped]:
+    """`documents` from the first that can be used, what was skipped before it being in `tally`; read before anything is written.
+
+    Raises `NothingToIndex` when there is none.
+    """
+    rest = iter(documents)
+    for document in rest:
+        if isinstance(document, Document):
+            return chain([document], rest)
+        tally.skip(document)
+    raise _nothing(tally)
+
+
+def _write_version(staged: Path, documents: Iterable[Document | Skipped], recipe: Recipe, tally: _Tally, progress: Progress) -> Manifest:
     with Scratch.open(staged / "scratch.sqlite") as scratch:
         _load(documents, recipe.chunker, scratch, tally)
         counts = Counts(**dict(zip(("documents", "chunks", "tokens"), scratch.counts(), strict=True)))
@@ -128,7 +148,7 @@ def _write_version(staged: Path, documents: Iterable[Document | Skipped], recipe
         progress.stage("Writing", None)
         write_chunk_table(staged / CHUNKS_FILE, scratch.documents(), scratch.chunks())
         corpus_digest, chunk_set_digest = scratch.corpus_digest(), scratch.chunk_set_digest()
-    manifest = Manifest(
+    return Manifest(
         corpus_digest=corpus_digest,
         chunk_set_digest=chunk_set_digest,
         loader=recipe.loader_part,
@@ -151,7 +171,6 @@ def _write_version(staged: Path, documents: Iterable[Document | Skipped], recipe
         },
         files=list_files(staged, [VECTORS_FILE, CHUNKS_FILE]),
     )
-    return manifest, tally.longest_chunk_tokens
 
 
 def _load(documents: Iterable[Document | Skipped], chunker: Chunker, scratch: Scratch, tally: _Tally) -> None:
@@ -192,6 +211,8 @@ def _embed(scratch: Scratch, embedder: Embedder, progress: Progress) -> Iterator
 
 def _intact(folder: Path) -> BuildFacts | None:
     """The facts of a version that is already there, or None where there is none or it is damaged."""
+    if not (folder / BUILD_FILE).is_file():
+        return None
     try:
         verify_files(folder, read_manifest(folder).files)
         return read_build_facts(folder)

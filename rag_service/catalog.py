@@ -14,8 +14,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from pydantic import ValidationError
-
 from rag_service.durable import exclusive_lock, write_atomically
 from rag_service.errors import Damaged, InvalidName, NotFound
 from rag_service.release import Release
@@ -97,9 +95,10 @@ class Catalog:
         data = path.read_bytes()
         try:
             release = Release.model_validate_json(data)
-        except ValidationError as error:
+            canonical = release.canonical()
+        except ValueError as error:  # of the schema, or a number that canonical JSON cannot hold
             raise _damaged_release(name, identifier) from error
-        if release.canonical() != data or release.id != identifier:
+        if canonical != data or release.id != identifier:
             raise _damaged_release(name, identifier)
         return release
 

@@ -6,8 +6,9 @@ longer than a chunk is divided at the best separator there is.
 """
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from importlib.metadata import version
 from pathlib import Path
 from typing import Literal
@@ -105,7 +106,7 @@ class _StructureChunker:
             context = self._context(document.title, section.path)
             # The first chunk of a section shows its own heading, so its context stops above it.
             first = self._context(document.title, section.path[: len(section.path) - section.shown])
-            for number, (start, end, page) in enumerate(self._pack(document.text, section, context)):
+            for number, (start, end, page) in enumerate(self._pack(document.text, section, first, context)):
                 text = document.text[start:end]
                 nth = seen[section.path, text]
                 seen[section.path, text] += 1
@@ -141,22 +142,39 @@ class _StructureChunker:
             parts.pop(0)
         return ""
 
-    def _pack(self, text: str, section: _Section, context: str) -> Iterator[tuple[int, int, int | None]]:
-        """Spans of chunks, about equally long, with the page that each begins on."""
-        pieces = [piece for block in section.blocks for piece in self._pieces(text, block, context)]
-        target = self._target(text, pieces, context)
+    def _pack(self, text: str, section: _Section, first: str, context: str) -> Iterator[tuple[int, int, int | None]]:
+        """Spans of chunks, about equally long, with the page that each begins on. `first` is the first chunk's context, which can be the
+        longer one: a long heading may have pushed the title out of `context`.
+        """
+        pieces = [
+            piece
+            for index, block in enumerate(section.blocks)
+            for piece in self._pieces(text, block, (context,) if index else (first, context))
+        ]
+        target = self._target(text, pieces, max(self._length(first), self._length(context)))
         begin = 0
-        for index in range(1, len(pieces) + 1):
-            if index < len(pieces) and self._length(context + text[pieces[begin].start : pieces[index].end]) <= target:
-                continue
-            yield _stripped(text, pieces[begin].start, pieces[index - 1].end, pieces[begin].page)
-            if index < len(pieces):
-                begin = self._overlapping(text, pieces, begin, index, context, target)
+        while begin < len(pieces):
+            end = self._filled(text, pieces, begin, context if begin else first, target)
+            yield _stripped(text, pieces[begin].start, pieces[end - 1].end, pieces[begin].page)
+            begin = end if end == len(pieces) else self._overlapping(text, pieces, begin, end, context, target)
 
-    def _target(self, text: str, pieces: list[_Piece], context: str) -> int:
+    def _filled(self, text: str, pieces: list[_Piece], begin: int, context: str, target: int) -> int:
+        """Where the chunk that begins with `pieces[begin]` ends. By doubling and halving: a chunk may hold hundreds of tiny pieces, and
+        to count tokens after each would cost the square of its length.
+        """
+        end, step, growing = begin + 1, 1, True
+        while step:
+            tried = end + step
+            if tried <= len(pieces) and self._length(context + text[pieces[begin].start : pieces[tried - 1].end]) <= target:
+                end = tried
+            else:
+                growing = False
+            step = step * 2 if growing else step // 2
+        return end
+
+    def _target(self, text: str, pieces: list[_Piece], overhead: int) -> int:
         """Tokens to fill a chunk with: the limit, lowered so that a section of 1.1 limits gives two halves and no crumb."""
         limit = self._parameters.max_tokens
-        overhead = self._length(context)
         whole = self._length(text[pieces[0].start : pieces[-1].end]) if pieces else 0
         room = max(limit - overhead, 1)
         if whole <= room:
@@ -175,9 +193,10 @@ class _StructureChunker:
             start -= 1
         return start
 
-    def _pieces(self, text: str, block: Block, context: str) -> list[_Piece]:
+    def _pieces(self, text: str, block: Block, contexts: Sequence[str]) -> list[_Piece]:
+        """The block, if it fits below each of `contexts`, or its parts. White space alone is no piece."""
         limit = self._parameters.max_tokens
-        if self._length(context + text[block.start : block.end]) <= limit:
+        if all(self._length(context + text[block.start : block.end]) <= limit for context in contexts):
             return [_Piece(block.start, block.end, block.page)]
         splitter = RecursiveCharacterTextSplitter(
             separators=_SEPARATORS[block.kind],
@@ -185,12 +204,13 @@ class _StructureChunker:
             strip_whitespace=False,  # the pieces then join to the block, which gives their offsets
             chunk_size=max(limit // _PIECES_PER_CHUNK, 4),
             chunk_overlap=0,
-            length_function=self._length,
+            length_function=lru_cache(4096)(self._length),  # a text without separators is measured character by character
         )
         pieces: list[_Piece] = []
         start = block.start
         for part in splitter.split_text(text[block.start : block.end]):
-            pieces.append(_Piece(start, start + len(part), block.page))
+            if part.strip():
+                pieces.append(_Piece(start, start + len(part), block.page))
             start += len(part)
         return pieces
 

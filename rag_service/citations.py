@@ -11,8 +11,12 @@ from dataclasses import dataclass
 from rag_service.sentences import sentences, stem, words
 from rag_service.types import Citation, Completion, Hit, Marker, Notice
 
-# `x[1]` is an index and `[1](url)` a link; neither cites.
-_MARKER = re.compile(r"(?<![\w\]])\[(\d{1,3}(?:\s*,\s*\d{1,3})*)\](?!\()|(?<=[\w\])])\[(\d{1,3}(?:\s*,\s*\d{1,3})*)\](?=[\s.,;:!?]|$)")
+_NUMBERS = r"\[(\d{1,3}(?:\s*,\s*\d{1,3})*)\]"
+# `x[1]=2` holds an index and `[1](url)` is a link; neither cites. `Paris[1][2].` and `巴黎[1]。` do.
+_MARKER = re.compile(
+    rf"(?<![\w\]]){_NUMBERS}(?!\()"
+    rf"|(?<=[\w\])]){_NUMBERS}(?=[\s.,;:!?…。、，；：！？]|\[\d|$)(?!\s*=)"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,12 +41,12 @@ def cite(completion: Completion, hits: Sequence[Hit]) -> CitedAnswer:
     found = find_markers(completion.text) if completion.markers is None else completion.markers
     text, markers, dropped = _without_unknown(completion.text, found, len(hits))
     citations: list[Citation] = []
-    claim_start = 0
-    for index, marker in enumerate(markers):
-        claim = text[claim_start : marker.start].strip()
+    claim, claim_start = "", 0
+    for marker in markers:
+        between = text[claim_start : marker.start].strip()
+        claim = between if words(between) else claim  # in `… text [1], [2]` both cite the same claim
         citations.extend(_citation(number, hits[number - 1], claim, (marker.start, marker.end)) for number in marker.numbers)
-        follows_directly = index + 1 < len(markers) and not text[marker.end : markers[index + 1].start].strip()
-        claim_start = claim_start if follows_directly else marker.end  # in `… text [1] [2]` both cite the same claim
+        claim_start = marker.end
     notices = [Notice("citation_dropped", f"marker {number} names no passage") for number in dropped]
     if not citations:
         notices.append(Notice("citation_missing", "the answer cites no passage"))

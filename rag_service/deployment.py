@@ -5,6 +5,7 @@ A container cannot know its own image digest, so the deployment declares it. Wha
 
 import hashlib
 import platform
+import re
 import subprocess
 import sys
 from collections.abc import Mapping
@@ -18,6 +19,7 @@ from rag_service.digests import digest_json
 from rag_service.release import CodeRef
 
 _PACKAGE = Path(__file__).parent
+_IMAGE_DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
 _ONLY_TALKS_TO_PEOPLE = frozenset({"api", "cli", "web", "__main__.py"})
 
 
@@ -25,7 +27,7 @@ _ONLY_TALKS_TO_PEOPLE = frozenset({"api", "cli", "web", "__main__.py"})
 class Image:
     ref: str
     digest: str | None
-    """`sha256:…`, or None where the reference names only a tag."""
+    """`sha256:…`, or None where the reference holds none, as when it names a tag."""
     source: str = "declared"
 
 
@@ -50,7 +52,7 @@ def describe_deployment(*, environment: str, declared_image: str | None, declare
     if image is None:
         unknown["container_image"] = "not declared: set RAG_CONTAINER_IMAGE to name@sha256:…"
     elif image.digest is None:
-        unknown["container_image.digest"] = "RAG_CONTAINER_IMAGE names a tag, not a digest"
+        unknown["container_image.digest"] = "RAG_CONTAINER_IMAGE does not end in @sha256: and 64 hex digits"
     if commit is None:
         unknown["code.commit"] = "not a git checkout, and RAG_CODE_COMMIT is not set"
     if dirty is None:
@@ -80,8 +82,8 @@ def running_code() -> CodeRef:
 def _image(declared: str | None) -> Image | None:
     if not declared:
         return None
-    _, at, digest = declared.partition("@")
-    return Image(ref=declared, digest=digest if at else None)
+    _, _, digest = declared.rpartition("@")
+    return Image(ref=declared, digest=digest if _IMAGE_DIGEST.fullmatch(digest) else None)
 
 
 @cache

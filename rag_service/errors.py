@@ -14,6 +14,7 @@
     ├── Conflict                somebody else is doing this right now
     ├── StorageFailed           the disk is full, read-only, or gone
     ├── MissingDependency       an optional package that this choice needs
+    ├── EmbedderFailed          a provider of embeddings failed
     ├── GeneratorFailed         the generator broke, or its provider did
     ├── DeadlineExceeded        the time for this request is over
     └── NotReady                the service is still starting
@@ -90,6 +91,10 @@ class StorageFailed(RagError):
 
 class MissingDependency(RagError):
     code = "missing_dependency"
+
+
+class EmbedderFailed(RagError):
+    code = "embedder_error"
 
 
 class GeneratorFailed(RagError):

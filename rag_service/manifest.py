@@ -9,7 +9,7 @@ import json
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field
 
 from rag_service.digests import canonical_json, digest_bytes, digest_json, file_digest, short_id
 from rag_service.errors import Damaged, NotFound, StorageFailed
@@ -138,9 +138,10 @@ def read_manifest(folder: Path) -> Manifest:
     data = _read(path)
     try:
         manifest = Manifest.model_validate_json(data)
-    except ValidationError as error:
+        canonical = manifest.canonical()
+    except ValueError as error:  # of the schema, or a number that canonical JSON cannot hold
         raise _damaged(folder.name, MANIFEST_FILE, "it does not follow the schema rag.index/v1") from error
-    if manifest.canonical() != data or manifest.version != folder.name:
+    if canonical != data or manifest.version != folder.name:
         raise _damaged(folder.name, MANIFEST_FILE, "its content does not give the version that the folder is named by")
     return manifest
 

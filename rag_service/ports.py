@@ -30,6 +30,10 @@ class Embedder(Protocol):
         """`sha256:…` over every file and parameter that determines a vector."""
 
     @property
+    def revision(self) -> str | None:
+        """Published revision of the weights, where one is known."""
+
+    @property
     def dimension(self) -> int: ...
 
     @property

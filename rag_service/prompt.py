@@ -29,7 +29,11 @@ class Template:
 
 def parse_template(data: bytes, *, name: str, version: str) -> Template:
     """A file with a `--- system` and a `--- user` part. Raises `InvalidSettings`."""
-    parts = re.split(r"^--- (system|user)\n", data.decode("utf-8"), flags=re.MULTILINE)
+    try:
+        text = data.decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise InvalidSettings(f"prompt {name}/{version} is not UTF-8") from error
+    parts = re.split(r"^--- (system|user)\n", text, flags=re.MULTILINE)
     if len(parts) != 5 or parts[0].strip() or parts[1::2] != ["system", "user"]:
         raise InvalidSettings(f"prompt {name}/{version} does not have a '--- system' and then a '--- user' part")
     system, user = parts[2].strip(), parts[4].strip()

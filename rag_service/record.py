@@ -45,6 +45,8 @@ class EmbedderIdentity:
     digest: str
     dimension: int
     runtime: str
+    revision: str | None = None
+    """Published revision of the weights, where one is known."""
 
 
 @dataclass(frozen=True, slots=True)

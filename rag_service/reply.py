@@ -41,6 +41,7 @@ class PreprocessingTrace(Outgoing):
 class EmbeddingModelTrace(Outgoing):
     name: str
     digest: str
+    revision: str | None = Field(description="Published revision of the weights.")
     dimension: int
     runtime: str
 
@@ -201,8 +202,15 @@ def trace_of(record: Record) -> Trace:
             name=deployment.environment, fingerprint=deployment.fingerprint, numeric_class=deployment.numeric_class
         ),
         stages=[StageTrace(name=stage.name, digest=stage.digest, duration_ms=stage.duration_ms) for stage in record.stages],
-        unknown=dict(deployment.unknown),
+        unknown=_unknown(lineage),
     )
+
+
+def _unknown(lineage: Lineage) -> Unknown:
+    unknown = dict(lineage.deployment.unknown)
+    if lineage.embedder.revision is None:
+        unknown["embedding_model.revision"] = "the encoder was not published under a revision that is known here"
+    return unknown
 
 
 class Identity(TypedDict):

@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterator
 from typing import NamedTuple
 
-_END = re.compile(r"[.!?…]+[\"'”’)\]]*(?=\s|$)|[。！？؟]+")
+_END = re.compile(r"(?<![.!?…])[.!?…]+[\"'”’)\]]*(?=\s|$)|[。！？؟]+")
 _ABBREVIATION = re.compile(
     r"\b(?:e\.g|i\.e|etc|vs|cf|al|approx|figs?|eq|sec|ch|vol|pp?|st|dr|mrs?|ms|prof|jr|sr|inc|ltd|co|u\.s|u\.k|[a-z])\.$",
     re.IGNORECASE,

@@ -57,12 +57,13 @@ class Service:
                 with self._opening:
                     opened = self._switch_to(self._active_id())
             except RagError as error:
-                self._problem = error
-                failed(error)
+                if not self._draining:
+                    self._problem = error
+                    failed(error)
             else:
                 ready(opened)
 
-        threading.Thread(target=first, name="open-release", daemon=True).start()
+        _in_background(first)
 
     def pin(self) -> Pipeline:
         """The pipeline for one request. Raises `NotReady` while there is none, or once the server shuts down."""
@@ -74,6 +75,9 @@ class Service:
         return self._pipeline
 
     def readiness(self) -> Readiness:
+        """Looks at ACTIVE as well, so that an activation is followed, or reported as impossible, without a question being asked."""
+        if self._pipeline is not None and not self._draining:
+            self._follow_active()
         return Readiness(
             ready=self._pipeline is not None and not self._draining,
             checks=dict(self._checks),
@@ -83,7 +87,7 @@ class Service:
         )
 
     def drain(self) -> None:
-        """From now on not ready; requests that are under way go on."""
+        """From now on not ready; requests that are under way go on. A release that is being opened is given up at its next check."""
         self._draining = True
 
     def _follow_active(self) -> None:
@@ -92,10 +96,13 @@ class Service:
         except RagError as error:
             self._complain(error)  # the pointer is gone or damaged: what answers now goes on
             return
-        if active == self._served_id or (self._failed and self._failed[0] == active and time.monotonic() < self._failed[1]):
+        if active == self._served_id:
+            self._problem = None  # whatever was wrong with the pointer, or with a release that it named meanwhile, is over
+            return
+        if self._failed and self._failed[0] == active and time.monotonic() < self._failed[1]:
             return
         if self._opening.acquire(blocking=False):
-            threading.Thread(target=self._switch_in_background, args=(active,), name="open-release", daemon=True).start()
+            _in_background(lambda: self._switch_in_background(active))
 
     def _switch_in_background(self, active: str) -> None:
         """Ends with the lock released, which `_follow_active` took."""
@@ -109,7 +116,14 @@ class Service:
 
     def _switch_to(self, active: str) -> Opened:
         first = self._pipeline is None
-        opened = self._open_release(active, self._note if first else lambda _check, _state: None)
+        try:
+            opened = self._open_release(active, self._report(shown=first))
+        except RagError:
+            raise
+        except Exception as error:
+            # Unforeseen, but this thread has nobody above it: uncaught, the server would be "still starting" for ever.
+            logger.exception("release %s could not be opened", active)
+            raise RagError(f"release {active} could not be opened: {type(error).__name__}", hint="the log has the details") from error
         self._pipeline, self._served_id = opened.pipeline, active
         self._problem, self._failed = None, None
         running = opened.pipeline.lineage.release
@@ -121,10 +135,21 @@ class Service:
             )  # fmt: skip
         return opened
 
-    def _note(self, check: str, state: str) -> None:
-        self._checks[check] = state
+    def _report(self, *, shown: bool) -> Report:
+        def report(check: str, state: str) -> None:
+            if self._draining:
+                raise NotReady("the service is shutting down")
+            if shown:
+                self._checks[check] = state
+
+        return report
 
     def _complain(self, error: RagError) -> None:
         if self._problem is None or self._problem.message != error.message:
             logger.error("the active release cannot be served, the previous one goes on: %s", error.message)
         self._problem = error
+
+
+def _in_background(work: Callable[[], None]) -> None:
+    """Not a daemon: a process that ends while one of its threads loads a model, in native code, is aborted."""
+    threading.Thread(target=work, name="open-release").start()

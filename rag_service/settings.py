@@ -9,7 +9,8 @@ import os
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal
+from types import NoneType
+from typing import Any, Literal, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -38,7 +39,7 @@ class Settings(BaseModel):
     )
     precision: Precision = Field("int8", description="Weights of an exported encoder")
     device: str = Field("cpu", description="Where sentence_transformers runs, as torch names it")
-    chunk_tokens: int = Field(256, description="Longest chunk, in the encoder's tokens, heading context included")
+    chunk_tokens: int = Field(192, description="Longest chunk, in the encoder's tokens, heading context included")
     chunk_overlap_tokens: int = Field(0, description="What consecutive chunks of one section may share")
     chunk_context: Literal["headings", "none"] = Field("headings", description="What precedes a chunk when it is embedded")
     store: Literal["auto", "flat", "hnsw"] = Field("auto", description="Vector index: exact up to 100,000 chunks, HNSW above")
@@ -48,13 +49,13 @@ class Settings(BaseModel):
 
     # release: what an activation puts into a release
     top_k: int = Field(5, ge=1, le=50, description="Passages that reach the generator")
-    min_score: float = Field(0.3, ge=-1, le=1, description="Cosine of the best passage below which the service abstains")
+    min_score: float = Field(0.35, ge=-1, le=1, description="Cosine of the best passage below which the service abstains")
     prompt: str = Field("answer/1", description="Prompt template, <name>/<version>")
     generator: str = Field("extractive", description="extractive, llamacpp:<path to GGUF>, or <provider>:<model> through LangChain")
     generator_base_url: str | None = Field(None, description="Base URL of an OpenAI-compatible server")
     max_tokens: int = Field(256, ge=1, le=32_768, description="Longest answer of a language model")
-    temperature: float = Field(0.0, ge=0, le=2, description="Sampling temperature of a language model")
-    seed: int = Field(0, ge=0, description="Sampling seed of a language model")
+    temperature: float | None = Field(0.0, ge=0, le=2, description="Sampling temperature of a language model; none leaves it out")
+    seed: int | None = Field(None, ge=0, le=2**32 - 2, description="Sampling seed of a language model; none leaves it out")
     generator_threads: int = Field(2, ge=1, le=64, description="CPU threads of llama.cpp")
 
     # limits
@@ -103,8 +104,8 @@ def explicitly_set(environ: Mapping[str, str] | None = None) -> frozenset[str]:
     return frozenset({*_from_file(environ)[0], *_from_environ(environ)})
 
 
-def _from_environ(environ: Mapping[str, str]) -> dict[str, str]:
-    found: dict[str, str] = {}
+def _from_environ(environ: Mapping[str, str]) -> dict[str, str | None]:
+    found: dict[str, str | None] = {}
     for variable, value in environ.items():
         if not variable.startswith(PREFIX) or variable == "RAG_CONFIG":
             continue
@@ -112,8 +113,12 @@ def _from_environ(environ: Mapping[str, str]) -> dict[str, str]:
         if name not in Settings.model_fields:
             raise _unknown(variable, [PREFIX + field.upper() for field in (*Settings.model_fields, "config")])
         if value != "":  # an empty variable is how compose files and CI spell "not set"
-            found[name] = value
+            found[name] = None if value.lower() == "none" and _may_be_none(name) else value
     return found
+
+
+def _may_be_none(name: str) -> bool:
+    return NoneType in get_args(Settings.model_fields[name].annotation)
 
 
 def _from_file(environ: Mapping[str, str]) -> tuple[dict[str, Any], str]:
@@ -124,6 +129,8 @@ def _from_file(environ: Mapping[str, str]) -> tuple[dict[str, Any], str]:
         return {}, path.name
     try:
         values = tomllib.loads(path.read_text("utf-8"))
+    except OSError as error:
+        raise InvalidSettings(f"{path} cannot be read: {error.strerror}", hint="correct its permissions, or unset RAG_CONFIG") from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise InvalidSettings(f"{path.name} is not TOML: {error}", hint="lines look like: top_k = 5") from error
     for name in values:

@@ -1,14 +1,25 @@
 """What most tests stand on: the real encoder, a folder of indexes of their own, and a small handbook to index."""
 
 import os
+import shutil
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
+from subprocess import PIPE, Popen
+from sys import executable
 
 import pytest
+from typer.testing import CliRunner
 
+from rag_service.__main__ import app
+from rag_service.ask import Pipeline
+from rag_service.build import Built
 from rag_service.catalog import Catalog
 from rag_service.embedders.onnx import OnnxEmbedder
 from rag_service.settings import Settings, load_settings
+from rag_service.wiring.building import build as build_version
 from rag_service.wiring.encoders import export_encoder, find_encoder
+from rag_service.wiring.releases import make_release, open_release
 
 PROJECT = Path(__file__).resolve().parents[1]
 SHARED_DATA = PROJECT.parent / "shared" / "data"
@@ -59,7 +70,8 @@ def handbook(tmp_path_factory: pytest.TempPathFactory) -> Path:
     )
     (folder / "travel.md").write_text(
         "# Travel\n\n## Trains\n\nBook second class. First class is allowed on journeys of more than four hours.\n\n"
-        "## Expenses\n\nSend receipts to the finance office within 30 days:\n\n- scan each receipt\n- name the cost centre\n- press Submit\n"
+        "## Expenses\n\nSend receipts to the finance office within 30 days:\n\n"
+        "- scan each receipt\n- name the cost centre\n- press Submit\n"
     )
     (folder / "security").mkdir()
     (folder / "security" / "passwords.md").write_text(
@@ -69,3 +81,112 @@ def handbook(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (folder / "visitors.txt").write_text("Visitors sign the book at reception.\n\nThey wear a yellow badge at all times.\n")
     (folder / "rooms.csv").write_text("id,room,seats\nr1,Curie,12\nr2,Noether,4\n")
     return folder
+
+
+class SilentProgress:
+    def stage(self, name: str, total: int | None) -> None: ...
+
+    def advance(self, amount: int = 1) -> None: ...
+
+
+Build = Callable[..., Built]
+
+
+@pytest.fixture(scope="session")
+def build() -> Build:
+    """`build(root, source, name="handbook", **settings)` builds a version as the command line does, in this process."""
+
+    def build_it(root: Path, source: Path | str, name: str = "handbook", **settings: object) -> Built:
+        chosen = load_settings({}, indexes=root, **settings)
+        return build_version(chosen, Catalog(root), name, str(source), SilentProgress())
+
+    return build_it
+
+
+@pytest.fixture(scope="session")
+def served_indexes(tmp_path_factory: pytest.TempPathFactory, encoder_folder: Path, handbook: Path, build: Build) -> Path:
+    """The handbook, built and active. Shared by the whole session: take `own_indexes` to change anything."""
+    root = tmp_path_factory.mktemp("served")
+    (root / "encoders").symlink_to(encoder_folder.parent)
+    version = build(root, handbook).manifest.version
+    settings = load_settings({}, indexes=root)
+    Catalog(root).activate("handbook", make_release(settings, Catalog(root), "handbook", version))
+    return root
+
+
+@pytest.fixture
+def own_indexes(tmp_path: Path, served_indexes: Path) -> Path:
+    """A copy of the active handbook, to change, damage or add to. The encoders are the shared ones."""
+    return shutil.copytree(served_indexes, tmp_path / "own", symlinks=True)
+
+
+@pytest.fixture(scope="session")
+def pipeline(served_indexes: Path) -> Pipeline:
+    """What answers from `served_indexes`."""
+    settings, catalog = load_settings({}, indexes=served_indexes, name="handbook"), Catalog(served_indexes)
+    return open_release(settings, catalog, "handbook", catalog.release("handbook", catalog.active_id("handbook"))).pipeline
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a command printed and how it ended."""
+
+    code: int
+    out: str
+    err: str
+
+
+Cli = Callable[..., Outcome]
+
+
+@pytest.fixture
+def cli(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Cli:
+    """`cli("index", "list", "--indexes", root, RAG_TOP_K="3")` runs a command in this process; an exception that escapes fails."""
+    monkeypatch.chdir(tmp_path)  # a rag.toml of the checkout does not count
+
+    def run(*arguments: object, **environ: str) -> Outcome:
+        result = CliRunner().invoke(app, [str(argument) for argument in arguments], env=environ)
+        assert result.exception is None or isinstance(result.exception, SystemExit), repr(result.exception)
+        assert "Traceback" not in result.stderr
+        return Outcome(result.exit_code, result.stdout, result.stderr)
+
+    return run
+
+
+Start = Callable[..., "Popen[str]"]
+
+
+@pytest.fixture
+def start(tmp_path: Path) -> Iterator[Start]:
+    """`start("index", "build", …, environ={…}, prelude="…")` runs a command in a process of its own, which ends with the test.
+
+    `prelude` is Python that runs in it first.
+    """
+    started: list[Popen[str]] = []
+
+    def run(*arguments: object, environ: Mapping[str, str] | None = None, prelude: str = "") -> Popen[str]:
+        program = f"{prelude}\nfrom rag_service.__main__ import main; main()" if prelude else ""
+        how = ["-c", program] if program else ["-m", "rag_service"]
+        command = [executable, *how, *(str(argument) for argument in arguments)]
+        process = Popen(command, stdout=PIPE, stderr=PIPE, text=True, cwd=tmp_path, env={**os.environ, **(environ or {})})
+        started.append(process)
+        return process
+
+    yield run
+    for process in started:
+        if process.poll() is None:
+            process.kill()
+        process.communicate(timeout=30)
+
+
+@pytest.fixture
+def command(start: Start) -> Callable[..., Outcome]:
+    """`start`, and wait for the end: at most a minute."""
+
+    def run(*arguments: object, environ: Mapping[str, str] | None = None, prelude: str = "") -> Outcome:
+        process = start(*arguments, environ=environ, prelude=prelude)
+        out, err = process.communicate(timeout=60)
+        assert "Traceback" not in err, err
+        return Outcome(process.returncode, out, err)
+
+    return run

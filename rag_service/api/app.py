@@ -28,9 +28,10 @@ _ERRORS: dict[int | str, dict[str, Any]] = {
     for status, description in {
         400: "The body is not valid JSON.",
         413: "The body is too large.",
+        415: "The body is not declared to be JSON.",
         422: "A field is missing, unknown, or out of range.",
         500: "A fault of the service.",
-        502: "The generator failed.",
+        502: "The generator, or a provider of embeddings, failed.",
         503: "Not ready; see Retry-After.",
         504: "The time for the request was over; `stage` says where.",
     }.items()
@@ -133,8 +134,18 @@ def _add_error_handlers(app: FastAPI) -> None:
     @app.exception_handler(HTTPException)
     async def http_error(request: Request, error: HTTPException) -> JSONResponse:
         ids = current_ids()
-        codes = {404: "not_found", 405: "method_not_allowed", 415: "unsupported_media_type"}
-        message = {404: f"there is nothing at {request.url.path}", 405: f"{request.method} is not possible here"}
+        codes = {
+            400: "invalid_json",  # the body could not even be parsed: not UTF-8, say, or nested too deeply
+            404: "not_found",
+            405: "method_not_allowed",
+            413: "payload_too_large",
+            415: "unsupported_media_type",
+        }
+        message = {
+            400: "the body is not valid JSON",
+            404: f"there is nothing at {request.url.path}",
+            405: f"{request.method} is not possible here",
+        }
         shown = message.get(error.status_code, str(error.detail))
         code = codes.get(error.status_code, "invalid_request")
         return _reply(*error_reply(code, shown, trace_id=ids.trace_id, request_id=ids.request_id), headers=error.headers)

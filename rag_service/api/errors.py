@@ -1,5 +1,6 @@
 """Errors as HTTP: one table from code to status, one body shape. Nothing else in the package knows a status."""
 
+from collections.abc import Sequence
 from typing import Any
 
 from fastapi.exceptions import RequestValidationError
@@ -20,6 +21,7 @@ STATUS: dict[str, int] = {
     "conflict": 409,
     "not_ready": 503,
     "storage_failed": 503,
+    "embedder_error": 502,
     "generator_error": 502,
     "deadline_exceeded": 504,
     "internal": 500,
@@ -33,6 +35,7 @@ _TYPES = {
 _RETRYABLE = frozenset({502, 503, 504})
 
 RETRY_AFTER_S = 1
+_FIELD_CHARS = 100
 
 
 class ErrorBody(BaseModel):
@@ -93,12 +96,15 @@ def internal_error(*, trace_id: str, request_id: str | None) -> tuple[int, Error
     )
 
 
+def _field(location: Sequence[str | int]) -> str:
+    """The field's name as it can be shown: a client may send any name, of any length, even one that is no Unicode text."""
+    name = ".".join(str(part) for part in location if part != "body") or "body"
+    return name[:_FIELD_CHARS].encode("utf-8", "replace").decode()
+
+
 def from_validation(error: RequestValidationError, *, trace_id: str, request_id: str | None) -> tuple[int, ErrorReply]:
     """The first problem in words, all of them in `details`. What was sent is not repeated: it may be long, or private."""
-    problems = [
-        {"field": ".".join(str(part) for part in problem["loc"] if part != "body") or "body", "problem": problem["msg"]}
-        for problem in error.errors()
-    ]
+    problems = [{"field": _field(problem["loc"]), "problem": problem["msg"]} for problem in error.errors()]
     first = error.errors()[0]
     if first["type"] == "json_invalid":
         why = first.get("ctx", {}).get("error", "")

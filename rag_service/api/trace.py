@@ -9,6 +9,7 @@ from contextvars import ContextVar
 from dataclasses import dataclass
 
 from starlette.datastructures import Headers, MutableHeaders
+from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -16,6 +17,8 @@ from rag_service.api.errors import ErrorReply, error_reply, internal_error
 from rag_service.telemetry.spans import remote_context, within
 
 logger = logging.getLogger("rag_service.api")
+
+_CLOSE = {"Connection": "close"}
 
 TRACE_HEADER = "X-Trace-Id"
 REQUEST_HEADER = "X-Request-Id"
@@ -36,8 +39,8 @@ def current_ids() -> RequestIds:
     return _current.get()
 
 
-class _TooLarge(Exception):
-    pass
+_DRAINED_BYTES = 16 * 2**20
+"""How much of a body that is refused is read and thrown away: a client that is still sending does not see the reply otherwise."""
 
 
 class TraceMiddleware:
@@ -74,19 +77,13 @@ class TraceMiddleware:
 
         limit = self._max_body_bytes
         try:
-            declared = headers.get("content-length", "0")
-            if not declared.isdigit() or int(declared) > limit:
-                raise _TooLarge
+            if _declared_bytes(headers) > limit:
+                if "expect" not in headers:  # who asked before sending has sent nothing
+                    await _drain(receive)
+                refusal = error_reply("payload_too_large", _too_large(limit), trace_id=ids.trace_id, request_id=ids.request_id)
+                await _reply(*refusal, headers=_CLOSE)(scope, receive, send_with_ids)
+                return
             await self._app(scope, _bounded(receive, limit), send_with_ids)
-        except _TooLarge:
-            if not started:
-                refusal = error_reply(
-                    "payload_too_large",
-                    f"the body is larger than {limit:,} bytes",
-                    trace_id=ids.trace_id,
-                    request_id=ids.request_id,
-                )
-                await _reply(*refusal)(scope, receive, send_with_ids)
         except Exception:
             # Handlers translate what they know; this is the edge of the process, and the client must get the one error shape.
             logger.exception("unexpected error, trace %s", ids.trace_id)
@@ -95,8 +92,13 @@ class TraceMiddleware:
             await _reply(*internal_error(trace_id=ids.trace_id, request_id=ids.request_id))(scope, receive, send_with_ids)
 
 
+def _declared_bytes(headers: Headers) -> int:
+    declared = headers.get("content-length", "")
+    return int(declared) if declared.isascii() and declared.isdigit() else 0  # what comes is counted all the same
+
+
 def _bounded(receive: Receive, limit: int) -> Receive:
-    """Counts the body as it comes: a chunked one declares no length."""
+    """Counts the body as it comes: a chunked one declares no length. Raises what the application knows how to answer."""
     read = 0
 
     async def receive_within() -> Message:
@@ -104,12 +106,26 @@ def _bounded(receive: Receive, limit: int) -> Receive:
         message = await receive()
         read += len(message.get("body", b""))
         if read > limit:
-            raise _TooLarge
+            if message.get("more_body"):
+                await _drain(receive)
+            raise HTTPException(413, _too_large(limit), headers=_CLOSE)
         return message
 
     return receive_within
 
 
-def _reply(status: int, body: ErrorReply) -> JSONResponse:
-    headers = {"Connection": "close"} if status == 413 else None
+async def _drain(receive: Receive) -> None:
+    left = _DRAINED_BYTES
+    while left > 0:
+        message = await receive()
+        left -= len(message.get("body", b""))
+        if not message.get("more_body"):
+            return
+
+
+def _too_large(limit: int) -> str:
+    return f"the body is larger than {limit:,} bytes"
+
+
+def _reply(status: int, body: ErrorReply, headers: dict[str, str] | None = None) -> JSONResponse:
     return JSONResponse(body.model_dump(mode="json"), status_code=status, headers=headers)

@@ -79,7 +79,9 @@ def _print_citation(citation: CitationReply) -> None:
     page = f", page {citation.page}" if citation.page else ""
     start, end = citation.document_span
     out.print(f"[bold]\\[{citation.marker}][/bold] {escape(citation.source)}{page} · {escape(place)}", soft_wrap=True)
-    out.print(Padding(f"[dim]characters {start}–{end} · score {citation.score:.3f} · chunk {citation.chunk_id}[/dim]", (0, 0, 0, 4)))
+    out.print(
+        Padding(f"[dim]characters {start}–{end} · score {citation.score:.3f} · chunk {citation.chunk_id}[/dim]", (0, 0, 0, 4), expand=False)
+    )
 
 
 def _print_trace(reply: AskReply) -> None:

@@ -12,8 +12,19 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn
 
 from rag_service.errors import InvalidName, InvalidSettings, RagError
 
-out = Console(highlight=False)
-err = Console(stderr=True, highlight=False)
+_PIPED_COLUMNS = 10_000
+
+
+def _console(*, stderr: bool = False) -> Console:
+    """Wraps and cuts at the width of a terminal, and in a pipe or file, where ids and URLs must stay whole, not at all."""
+    console = Console(stderr=stderr, highlight=False)
+    if not console.is_terminal:
+        console.soft_wrap, console.width = True, _PIPED_COLUMNS
+    return console
+
+
+out = _console()
+err = _console(stderr=True)
 
 EXIT_ERROR = 1
 EXIT_USAGE = 2

@@ -14,7 +14,8 @@ from rag_service.cli.options import GeneratorOption, IndexesOption, JsonOption, 
 from rag_service.errors import Damaged, NotFound, RagError
 from rag_service.manifest import BuildFacts, Manifest, read_build_facts, read_manifest, verify_files
 from rag_service.settings import Settings, load_settings
-from rag_service.wiring.releases import make_release
+from rag_service.wiring.encoders import verify_encoder
+from rag_service.wiring.releases import make_release, open_release
 
 app = typer.Typer(no_args_is_help=True, help="Build indexes from documents, look at them, choose what is served.")
 
@@ -84,14 +85,17 @@ def show(version: VersionArgument = None, name: NameOption = None, indexes: Inde
 
 @app.command()
 def verify(version: VersionArgument = None, name: NameOption = None, indexes: IndexesOption = None) -> None:
-    """Compare every file of a version with the digests it was written with."""
+    """Compare every file of a version, and of the encoder that it needs, with the digests they were written with."""
     with errors_in_words():
         settings, catalog = _catalog(name, indexes)
         folder = catalog.version_folder(settings.name, version or _served_version(catalog, settings.name))
         manifest = read_manifest(folder)
         verify_files(folder, manifest.files)
         read_build_facts(folder)
+        card = verify_encoder(manifest, catalog)
         out.print(f"[green]intact[/green] {settings.name} {manifest.version}: {len(manifest.files) + 2} files, {manifest.digest}")
+        if card:
+            out.print(f"[green]intact[/green] encoder {escape(card.name)} {card.id}: {len(card.files) + 1} files")
 
 
 @app.command()
@@ -112,9 +116,9 @@ def activate(
 
 
 def _activate(settings: Settings, catalog: Catalog, version: str) -> str:
-    folder = catalog.version_folder(settings.name, version)
-    verify_files(folder, read_manifest(folder).files)
+    """Opens the release, with every check that a server makes, before it takes the place of one that works."""
     release = make_release(settings, catalog, settings.name, version)
+    open_release(settings, catalog, settings.name, release)
     catalog.activate(settings.name, release)
     return release.id
 
@@ -155,7 +159,7 @@ def _print_built(built: Built, settings: Settings, release: str | None) -> None:
     longest, window = built.longest_chunk_tokens, manifest.encoder.window_tokens
     out.print(f"  longest chunk {longest} of {window} tokens · store {manifest.store.kind} · {shown_bytes(built.size_bytes)}")
     out.print(f"  encoder {escape(manifest.encoder.name)} · {_duration(built.facts)}")
-    _print_skips(manifest)
+    _print_skips(manifest, settings.name)
     if release:
         out.print(f"[green]active[/green]: release [bold]{release}[/bold]")
         out.print(f'  ask it: rag-service ask "…" --name {settings.name}')
@@ -167,7 +171,7 @@ def _duration(facts: BuildFacts) -> str:
     return f"{facts.duration_s:.1f} s, {facts.built_at}"
 
 
-def _print_skips(manifest: Manifest) -> None:
+def _print_skips(manifest: Manifest, name: str) -> None:
     total = sum(manifest.skipped.by_reason.values())
     if not total:
         out.print("  skipped none")
@@ -178,4 +182,4 @@ def _print_skips(manifest: Manifest) -> None:
         detail = f" ({skipped.detail})" if skipped.detail else ""
         out.print(f"    {escape(skipped.source)}: {skipped.reason}{escape(detail)}", soft_wrap=True)
     if total > 10:
-        out.print(f"    … and {total - 10} more; `rag-service index show {manifest.version}` lists them")
+        out.print(f"    … and {total - 10} more; `rag-service index show {manifest.version} --name {name}` lists them")

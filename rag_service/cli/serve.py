@@ -3,11 +3,11 @@
 import errno
 import json
 import logging
-import os
 import signal
 import socket
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import ExitStack, asynccontextmanager
+from types import FrameType
 from typing import Annotated
 
 import typer
@@ -25,6 +25,9 @@ from rag_service.settings import RELEASE_FIELDS, Settings, explicitly_set, load_
 from rag_service.wiring.releases import Opened, Report, deployment_of, open_release
 
 logger = logging.getLogger("rag_service.serve")
+
+_BACKLOG = 2048
+"""Connections that wait to be accepted; uvicorn's own figure."""
 
 
 def serve(
@@ -52,6 +55,7 @@ def serve(
 def _run(settings: Settings, catalog: Catalog, listener: socket.socket) -> RagError | None:
     """Serves until a signal; gives what kept the service from ever being ready, if something did."""
     deployment = deployment_of(settings)
+    address: tuple[str, int] = listener.getsockname()[:2]  # asked now: the socket may be closed again before the service is ready
     problems: list[RagError] = []
 
     def open_one(release_id: str, report: Report) -> Opened:
@@ -67,7 +71,7 @@ def _run(settings: Settings, catalog: Catalog, listener: socket.socket) -> RagEr
 
     @asynccontextmanager
     async def lifespan() -> AsyncIterator[None]:
-        service.start(ready=lambda opened: _print_ready(listener, opened), failed=failed)
+        service.start(ready=lambda opened: _print_ready(address, opened), failed=failed)
         yield
         service.drain()
 
@@ -76,9 +80,16 @@ def _run(settings: Settings, catalog: Catalog, listener: socket.socket) -> RagEr
     grace_s = round(settings.timeout_s)
     config = uvicorn.Config(app, log_config=None, access_log=False, timeout_graceful_shutdown=grace_s, server_header=False)
     server = uvicorn.Server(config)
+
+    def stop(_signal: int, _frame: FrameType | None) -> None:
+        """For a signal before uvicorn handles them; and after it, which raises it again: a clean stop is exit code 0."""
+        server.should_exit = True
+
     for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, signal.SIG_IGN)  # uvicorn shuts down cleanly on either, then raises it again; a clean stop is exit code 0
+        signal.signal(number, stop)
     server.run(sockets=[listener])
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, signal.SIG_DFL)  # who does not want to wait for a model that is still loading says it once more
     return problems[0] if problems else None
 
 
@@ -91,16 +102,20 @@ def _remember(catalog: Catalog, name: str, opened: Opened) -> None:
 
 
 def _listening(settings: Settings) -> socket.socket:
-    """A bound socket, before anything is loaded: a port in use is said at once. Raises `Conflict` or `StorageFailed`."""
+    """A listening socket, before anything is loaded: a port in use is said at once. Raises `Conflict`."""
     family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
-    listener = socket.socket(family, socket.SOCK_STREAM)
-    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    try:
-        listener.bind((settings.host, settings.port))
-    except OSError as error:
-        listener.close()
-        hint = "choose another with --port, or stop what uses it" if error.errno == errno.EADDRINUSE else "check --host and --port"
-        raise Conflict(f"cannot listen on {settings.host}:{settings.port}: {os.strerror(error.errno or 0)}", hint=hint) from error
+    with ExitStack() as opened:
+        try:
+            listener = opened.enter_context(socket.socket(family, socket.SOCK_STREAM))
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            listener.bind((settings.host, settings.port))
+            listener.listen(_BACKLOG)  # two servers can be bound to one port, but only one can listen
+        except (OSError, UnicodeError) as error:  # a host that cannot be a name is a UnicodeError
+            in_use = isinstance(error, OSError) and error.errno == errno.EADDRINUSE
+            hint = "choose another with --port, or stop what uses it" if in_use else "check --host and --port"
+            why = (isinstance(error, OSError) and error.strerror) or str(error)
+            raise Conflict(f"cannot listen on {settings.host}:{settings.port}: {why}", hint=hint) from error
+        opened.pop_all()
     return listener
 
 
@@ -131,15 +146,24 @@ def _warn_of_settings_without_effect(settings: Settings, release: Release) -> No
         )
 
 
-def _print_ready(listener: socket.socket, opened: Opened) -> None:
-    host, port = listener.getsockname()[:2]
+def _print_ready(address: tuple[str, int], opened: Opened) -> None:
+    host, port = address
+    host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # what listens everywhere is reached from here
     url = f"http://{f'[{host}]' if ':' in host else host}:{port}"
     lineage = opened.pipeline.lineage
-    body = json.dumps({"question": "What does the trace of an answer say?"})
-    err.print(f"[green]ready[/green]: release [bold]{lineage.release.id}[/bold] of index [bold]{lineage.index.name}[/bold] at {url}")
+    body = json.dumps({"question": f"What do the documents say about {_subject(opened)}?"}, ensure_ascii=False).replace("'", "’")
+    err.print(
+        f"[green]ready[/green]: release [bold]{lineage.release.id}[/bold] of index [bold]{lineage.index.name}[/bold] at {url}",
+        soft_wrap=True,
+    )
     err.print("try it:")
     err.print(f"  curl -s {url}/ask -H 'content-type: application/json' -d '{body}'", soft_wrap=True, markup=False)
     err.print(f"[dim]API reference: {url}/docs · stop with Ctrl-C[/dim]")
+
+
+def _subject(opened: Opened) -> str:
+    """The title of a document, so that the example that is printed fits the documents at hand."""
+    return opened.pipeline.chunks.chunks([0])[0].title.rstrip("?!. ") or "this"
 
 
 def _configure_logging(settings: Settings) -> None:

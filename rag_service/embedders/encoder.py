@@ -4,11 +4,12 @@ An *encoder* is a model, named by the digest of everything that determines its v
 `encoder.json` holds canonical JSON, its SHA-256 is the encoder's digest, and it lists the other files with theirs.
 """
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from pydantic import ConfigDict, Field, ValidationError
+from pydantic import ConfigDict, Field
 
 from rag_service.digests import canonical_json, digest_bytes, short_id
 from rag_service.errors import Damaged, NotFound
@@ -84,6 +85,11 @@ PINS = {
 }
 
 
+def room_tokens(window_tokens: int, prefixes: Sequence[str], count: Callable[[str], int]) -> int:
+    """The longest text that fits into the window behind each of `prefixes`: what a tokenizer tells others its window is."""
+    return window_tokens - max((count(prefix) - count("") for prefix in prefixes), default=0)
+
+
 def read_card(folder: Path) -> EncoderCard:
     """The card of an encoder folder, checked against the folder's name. Raises `NotFound` or `Damaged`."""
     path = folder / ENCODER_FILE
@@ -95,9 +101,10 @@ def read_card(folder: Path) -> EncoderCard:
     data = path.read_bytes()
     try:
         card = EncoderCard.model_validate_json(data)
-    except ValidationError as error:
+        canonical = card.canonical()
+    except ValueError as error:  # of the schema, or a number that canonical JSON cannot hold
         raise _damaged(folder.name, "it does not follow the schema rag.encoder/v1") from error
-    if card.canonical() != data or card.id != folder.name:
+    if canonical != data or card.id != folder.name:
         raise _damaged(folder.name, "its content does not give the id that the folder is named by")
     return card
 

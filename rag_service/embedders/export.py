@@ -18,7 +18,7 @@ import numpy as np
 
 from rag_service.embedders.encoder import ENCODER_FILE, MODEL_FILE, TOKENIZER_FILE, EncoderCard, Precision
 from rag_service.embedders.onnx import OnnxEmbedder
-from rag_service.embedders.sentence_transformers import SentenceTransformersEmbedder
+from rag_service.embedders.sentence_transformers import SentenceTransformersEmbedder, plain_tokenizer
 from rag_service.errors import Mismatch
 from rag_service.manifest import list_files
 
@@ -52,7 +52,7 @@ def export_encoder(name: str, folder: Path, *, precision: Precision) -> EncoderC
     _fuse(reference, model)
     if precision == "int8":
         _quantise(model)
-    reference.model.tokenizer.backend_tokenizer.save(str(folder / TOKENIZER_FILE))
+    plain_tokenizer(reference.model).save(str(folder / TOKENIZER_FILE))
     card = EncoderCard(
         name=reference.name,
         source=reference.source,

@@ -10,7 +10,7 @@ import numpy as np
 from langchain_core.embeddings import Embeddings
 
 from rag_service.digests import digest_json
-from rag_service.errors import InvalidSettings, Mismatch, MissingDependency, PassageTooLong, RagError
+from rag_service.errors import EmbedderFailed, InvalidSettings, Mismatch, MissingDependency, PassageTooLong
 from rag_service.ports import Tokenizer
 from rag_service.types import Matrix, Vector
 
@@ -64,7 +64,7 @@ class LangChainEmbedder:
         `name` is for people. `identity` tells models apart in the digest, where the name does not: a revision, a hash of weights,
         a provider's setting. `window_tokens` is the longest text the model reads; `tokenizer` brings its own window and wins.
         Without one, tokens are estimated (`EstimatingTokenizer`). Raises `Mismatch` when the model gives no usable vector and
-        `RagError` (stage `embed`) when it fails.
+        `EmbedderFailed` (stage `embed`) when it fails.
         """
         found = tokenizer or EstimatingTokenizer(window_tokens=window_tokens)
         probe = _called(name, embeddings.embed_query, _PROBE)
@@ -101,6 +101,10 @@ class LangChainEmbedder:
         )
 
     @property
+    def revision(self) -> None:
+        """None: a provider's weights are not ours to name."""
+
+    @property
     def dimension(self) -> int:
         return self._dimension
 
@@ -114,7 +118,7 @@ class LangChainEmbedder:
         return self._tokenizer
 
     def embed_query(self, text: str) -> Vector:
-        """Shape (dimension,), unit length. Cut to the longest beginning that fits the window. Raises `Mismatch`, or `RagError`
+        """Shape (dimension,), unit length. Cut to the longest beginning that fits the window. Raises `Mismatch`, or `EmbedderFailed`
         when the provider fails.
         """
         row = _called(self._name, self._embeddings.embed_query, self._beginning(text))
@@ -123,7 +127,7 @@ class LangChainEmbedder:
 
     def embed_passages(self, texts: Sequence[str]) -> Matrix:
         """Shape (len(texts), dimension), rows of unit length, in order. No text is sent before all are known to fit. Raises
-        `PassageTooLong`, `Mismatch`, or `RagError` when the provider fails.
+        `PassageTooLong`, `Mismatch`, or `EmbedderFailed` when the provider fails.
         """
         window = self._tokenizer.window_tokens
         for text in texts:
@@ -189,7 +193,7 @@ def _called(name: str, call: Callable[[_Text], _Reply], text: _Text) -> _Reply:
     except Exception as error:  # noqa: BLE001 - a provider's client may raise anything
         status = getattr(error, "status_code", None)
         where = f"{type(error).__name__}, HTTP {status}" if isinstance(status, int) else type(error).__name__
-    raise RagError(  # out here, and by class alone: the provider's error may hold a key
+    raise EmbedderFailed(  # out here, and by class alone: the provider's error may hold a key
         f"{name} could not embed ({where})", hint="check the provider's key, limits and address", stage="embed"
     )
 

@@ -12,7 +12,7 @@ import numpy as np
 import onnxruntime
 from tokenizers import Tokenizer
 
-from rag_service.embedders.encoder import MODEL_FILE, TOKENIZER_FILE, EncoderCard, verified_card
+from rag_service.embedders.encoder import MODEL_FILE, TOKENIZER_FILE, EncoderCard, room_tokens, verified_card
 from rag_service.errors import Damaged, PassageTooLong
 from rag_service.types import Matrix, Vector
 
@@ -20,11 +20,11 @@ from rag_service.types import Matrix, Vector
 class OnnxTokenizer:
     """The encoder's own tokenizer, without its truncation and padding."""
 
-    def __init__(self, tokenizer: Tokenizer, *, window_tokens: int) -> None:
+    def __init__(self, tokenizer: Tokenizer, *, window_tokens: int, prefixes: Sequence[str] = ()) -> None:
         tokenizer.no_truncation()
         tokenizer.no_padding()
         self._tokenizer = tokenizer
-        self.window_tokens = window_tokens
+        self.window_tokens = room_tokens(window_tokens, prefixes, self.count)
 
     def ids(self, text: str) -> list[int]:
         return list(self._tokenizer.encode(text).ids)
@@ -39,7 +39,8 @@ class OnnxEmbedder:
     def __init__(self, card: EncoderCard, session: onnxruntime.InferenceSession, tokenizer: Tokenizer, *, threads: int) -> None:
         self._card = card
         self._session = session
-        self._tokenizer = OnnxTokenizer(tokenizer, window_tokens=card.window_tokens)
+        prefixes = (card.query_prefix, card.passage_prefix)
+        self._tokenizer = OnnxTokenizer(tokenizer, window_tokens=card.window_tokens, prefixes=prefixes)
         self._threads = threads
 
     @classmethod
@@ -71,6 +72,10 @@ class OnnxEmbedder:
     @property
     def digest(self) -> str:
         return self._card.digest
+
+    @property
+    def revision(self) -> str | None:
+        return self._card.source.revision
 
     @property
     def dimension(self) -> int:

@@ -8,15 +8,17 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Sequence
+from functools import cached_property
 from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from tokenizers import Tokenizer
 
-from rag_service.digests import digest_json, file_digest
-from rag_service.embedders.encoder import PINS, EncoderSource
+from rag_service.digests import digest_json, digest_text, file_digest
+from rag_service.embedders.encoder import PINS, EncoderSource, room_tokens
 from rag_service.errors import Mismatch, MissingDependency, NotFound, PassageTooLong
 from rag_service.types import Matrix, Vector
 
@@ -27,9 +29,9 @@ if TYPE_CHECKING:
 class TorchTokenizer:
     """Counts as the model's first module tokenises, special tokens included, never truncated."""
 
-    def __init__(self, tokenizer: Any, *, window_tokens: int) -> None:
+    def __init__(self, tokenizer: Any, *, window_tokens: int, prefixes: Sequence[str] = ()) -> None:
         self._tokenizer = tokenizer
-        self.window_tokens = window_tokens
+        self.window_tokens = room_tokens(window_tokens, prefixes, self.count)
 
     def count(self, text: str) -> int:
         return len(self._tokenizer(text, truncation=False, verbose=False)["input_ids"])
@@ -49,7 +51,8 @@ class SentenceTransformersEmbedder:
         self.window_tokens: int = model.max_seq_length or 512
         self.query_prefix: str = model.prompts.get("query", "")
         self.passage_prefix: str = model.prompts.get("document", model.prompts.get("passage", ""))
-        self.tokenizer = TorchTokenizer(model.tokenizer, window_tokens=self.window_tokens)
+        prefixes = (self.query_prefix, self.passage_prefix)
+        self.tokenizer = TorchTokenizer(model.tokenizer, window_tokens=self.window_tokens, prefixes=prefixes)
 
     @classmethod
     def open(cls, name: str, *, device: str = "cpu") -> SentenceTransformersEmbedder:
@@ -72,17 +75,22 @@ class SentenceTransformersEmbedder:
             ) from error
         return cls(model, name=Path(name).name if folder else name, source=source)
 
-    @property
+    @cached_property
     def digest(self) -> str:
         return digest_json(
             {
                 "source": self.source.model_dump(mode="json"),
                 "weights": self._weights_digest(),
+                "tokenizer": digest_text(plain_tokenizer(self._model).to_str()),
                 "window_tokens": self.window_tokens,
                 "prefixes": [self.query_prefix, self.passage_prefix],
                 "runtime": self.runtime,
             }
         )
+
+    @property
+    def revision(self) -> str | None:
+        return self.source.revision
 
     @property
     def runtime(self) -> str:
@@ -111,11 +119,21 @@ class SentenceTransformersEmbedder:
 
     def _weights_digest(self) -> str:
         """Over the tensors in memory: a hub model has no folder to hash, and a name can point at other bytes tomorrow."""
+        import torch
+
         sha256 = hashlib.sha256()
         for name, tensor in sorted(self._model.state_dict().items()):
-            sha256.update(name.encode())
-            sha256.update(tensor.detach().cpu().contiguous().numpy().tobytes())
+            sha256.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
+            sha256.update(tensor.detach().cpu().flatten().view(torch.uint8).numpy().tobytes())  # numpy knows no bfloat16
         return sha256.hexdigest()
+
+
+def plain_tokenizer(model: SentenceTransformer) -> Tokenizer:
+    """A copy without truncation and padding: whoever used the model's last has left those in some state."""
+    tokenizer = Tokenizer.from_str(model.tokenizer.backend_tokenizer.to_str())
+    tokenizer.no_truncation()
+    tokenizer.no_padding()
+    return tokenizer
 
 
 def require_build_extra() -> None:

@@ -32,6 +32,8 @@ _STOP_WORDS = frozenset(
     would you your""".split()  # noqa: SIM905 - sixty quoted words would take sixty lines
 )
 _NOT_PROSE = re.compile(r"\s*(?:#{1,6}\s|///|\{\*|\||!\[|<[a-z/!]|[-*_]{3,}\s*$)")
+_UNDERLINE = re.compile(r"\n\s*(?:=+|-+)\s*$")
+"""What makes a heading of the line above it in Markdown. Formats other than Markdown have headings without any mark."""
 _FENCE = re.compile(r"\s*(?:```|~~~)")
 _LIST_ITEM = re.compile(r"\s*(?:[-*+•]|\d{1,3}[.)])\s")
 
@@ -53,7 +55,7 @@ class ExtractiveGenerator:
     name = "extractive"
     context_tokens = 1_000_000  # reads passages, not a prompt: there is no window
 
-    def __init__(self, embedder: Embedder, *, max_sentences: int = 2, keep: float = 0.8, least_score: float = 0.3) -> None:
+    def __init__(self, embedder: Embedder, *, max_sentences: int = 2, keep: float = 0.85, least_score: float = 0.3) -> None:
         self._embedder = embedder
         self._max_sentences = max_sentences
         self._keep = keep
@@ -101,7 +103,9 @@ class ExtractiveGenerator:
         best = scores[ranked[0]]
         if best < self._least_score:
             return []
-        chosen = [index for index in ranked if scores[index] >= self._keep * best][: self._max_sentences]
+        good = [index for index in ranked if scores[index] >= self._keep * best]
+        distinct = {units[index].text: index for index in reversed(good)}  # overlapping or repeated passages hold a sentence twice
+        chosen = [index for index in good if distinct[units[index].text] == index][: self._max_sentences]
         # Best passage first, then reading order: two sentences of one passage stay in the order in which they were written.
         lead = units[ranked[0]].passage
         return [units[index] for index in sorted(chosen, key=lambda index: (units[index].passage != lead, index))]
@@ -130,7 +134,7 @@ def _units(index: int, passage: Passage) -> list[_Unit]:
                 continue
             if _FENCE.match(block):
                 continue
-        if _NOT_PROSE.match(block):
+        if _NOT_PROSE.match(block) or " ".join(_UNDERLINE.sub("", block).split()) in passage.chunk.heading_path:
             continue
         units.extend(
             _Unit(index, start + sentence.start, start + sentence.end, sentence.text, sentence.text)

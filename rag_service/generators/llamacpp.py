@@ -49,7 +49,7 @@ class LlamaCppParameters:
     temperature: float = 0.0
     seed: int = 0
     threads: int = 2
-    """Bounded on purpose: llama.cpp's threads spin while they wait, and more of them than free cores stand still."""
+    """Bounded on purpose: each step waits for the slowest thread, so that more threads than free cores stand still."""
     context_tokens: int = 2048
     """The model's window: prompt and answer together."""
     chat_template: str = "chatml"

@@ -8,7 +8,7 @@ from rag_service.loading.blocks import TextBuilder, paragraph_blocks
 from rag_service.normalise import document_text, normalise, one_line
 from rag_service.types import Block, Document, DocumentId, MetadataValue, Skipped
 
-_MAX_EXACT_INTEGER = 2**53
+_MAX_EXACT_INTEGER = 2**53 - 1
 """The largest that canonical JSON carries exactly; beyond it a number is kept as text."""
 
 

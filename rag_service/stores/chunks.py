@@ -90,10 +90,13 @@ class SqliteChunks:
     @classmethod
     def open(cls, path: Path) -> "SqliteChunks":
         """Raises `Damaged` if SQLite refuses the file, which the caller has verified."""
+        connection: sqlite3.Connection | None = None
         try:
             connection = sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro&immutable=1", uri=True, check_same_thread=False)
             connection.execute("SELECT 1 FROM chunks LIMIT 1")
         except sqlite3.DatabaseError as error:
+            if connection is not None:
+                connection.close()
             raise Damaged(f"SQLite cannot read {path.name}: {error}", hint="build the index again") from error
         return cls(connection)
 

@@ -25,6 +25,8 @@ HNSW_EF_CONSTRUCTION = 200
 HNSW_EF_SEARCH = 128
 """Links per node and candidate lists, at build and at search: recall@10 of 0.99 and more at 100,000 rows (`benchmarks/stores.py`)."""
 
+_MAPPED = faiss.IO_FLAG_MMAP_IFC | faiss.IO_FLAG_READ_ONLY
+
 _TIE_MARGIN = 16
 """Rows fetched beyond k, so that ties at the cut are seen whole in one search nearly always."""
 
@@ -52,6 +54,7 @@ def write_faiss(path: Path, batches: Iterable[Matrix], *, dimension: int, kind: 
         index.add(np.ascontiguousarray(batch, np.float32))
     try:
         faiss.write_index(index, str(path))
+        faiss.read_index(str(path), _MAPPED)  # when the disk fills up at the last bytes, FAISS only prints it: a cut file does not map
     except RuntimeError as error:
         raise StorageFailed(f"FAISS could not write {path.name}", hint="is the disk full? What was served before is untouched") from error
 
@@ -74,7 +77,7 @@ class FaissStore:
         """Maps the file, which the caller has verified. Raises `Damaged` if FAISS refuses it."""
         faiss.omp_set_num_threads(1)  # parallelism comes from requests: two threads a query cost 2.4 × the CPU
         try:
-            return cls(faiss.read_index(str(path), faiss.IO_FLAG_MMAP_IFC | faiss.IO_FLAG_READ_ONLY))
+            return cls(faiss.read_index(str(path), _MAPPED))
         except RuntimeError as error:
             raise Damaged(
                 f"FAISS {version('faiss-cpu')} cannot read {path.name}", hint="build the index again with this version"

@@ -22,14 +22,16 @@ class Scratch:
     @contextmanager
     def open(cls, path: Path) -> Iterator["Scratch"]:
         """Creates the file and removes it afterwards."""
-        with closing(sqlite3.connect(path, isolation_level=None)) as connection:
-            connection.execute("PRAGMA journal_mode = OFF")
-            connection.execute("PRAGMA synchronous = OFF")
-            connection.execute("CREATE TABLE documents (id TEXT PRIMARY KEY, digest TEXT, facts TEXT) WITHOUT ROWID")
-            connection.execute("CREATE TABLE chunks (id TEXT PRIMARY KEY, tokens INTEGER, chunk TEXT) WITHOUT ROWID")
-            connection.execute("BEGIN")
-            yield cls(connection)
-        path.unlink(missing_ok=True)
+        try:
+            with closing(sqlite3.connect(path, isolation_level=None)) as connection:
+                connection.execute("PRAGMA journal_mode = OFF")
+                connection.execute("PRAGMA synchronous = OFF")
+                connection.execute("CREATE TABLE documents (id TEXT PRIMARY KEY, digest TEXT, facts TEXT) WITHOUT ROWID")
+                connection.execute("CREATE TABLE chunks (id TEXT PRIMARY KEY, tokens INTEGER, chunk TEXT) WITHOUT ROWID")
+                connection.execute("BEGIN")
+                yield cls(connection)
+        finally:
+            path.unlink(missing_ok=True)
 
     def add(self, document: DocumentFacts, chunks: list[Chunk]) -> None:
         facts = json.dumps(asdict(document) | {"metadata": dict(document.metadata)})

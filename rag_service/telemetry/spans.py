@@ -21,15 +21,20 @@ STAGES = {
     "cite": "rag.postprocess",
 }
 
-_TRACEPARENT = re.compile(r"[0-9a-f]{2}-([0-9a-f]{32})-([0-9a-f]{16})-([0-9a-f]{2})(?:-.*)?")
+_TRACEPARENT = re.compile(r"([0-9a-f]{2})-([0-9a-f]{32})-([0-9a-f]{16})-([0-9a-f]{2})(-.*)?")
 
 
 def remote_context(traceparent: str | None) -> SpanContext:
     """The caller's W3C context, or a new trace where there is none or it is malformed."""
     match = _TRACEPARENT.fullmatch(traceparent or "")
-    if match and match[0][:2] != "ff" and int(match[1], 16) and int(match[2], 16):
-        return SpanContext(int(match[1], 16), int(match[2], 16), is_remote=True, trace_flags=TraceFlags(int(match[3], 16) & 1))
+    if match and _known_form(match) and int(match[2], 16) and int(match[3], 16):
+        return SpanContext(int(match[2], 16), int(match[3], 16), is_remote=True, trace_flags=TraceFlags(int(match[4], 16) & 1))
     return SpanContext(_random(16), _random(8), is_remote=True, trace_flags=TraceFlags(TraceFlags.SAMPLED))
+
+
+def _known_form(match: re.Match[str]) -> bool:
+    """Version ff is forbidden, and version 00 has nothing after the flags; later versions may have (Trace Context §3.2)."""
+    return match[1] != "ff" and not (match[1] == "00" and match[5])
 
 
 @contextmanager

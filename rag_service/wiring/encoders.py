@@ -7,7 +7,7 @@ from typing import assert_never
 from rag_service.catalog import ENCODERS_FOLDER, Catalog
 from rag_service.digests import short_id
 from rag_service.durable import publish_folder, remove_stale_staging, staging_folder
-from rag_service.embedders.encoder import DEFAULT_ENCODER, PINS, EncoderCard, read_card
+from rag_service.embedders.encoder import DEFAULT_ENCODER, PINS, EncoderCard, read_card, verified_card
 from rag_service.errors import Damaged, Mismatch, NotFound
 from rag_service.manifest import Manifest
 from rag_service.ports import Embedder
@@ -88,6 +88,16 @@ def export_encoder(settings: Settings, catalog: Catalog) -> tuple[EncoderCard, P
             shutil.rmtree(checked)
             raise
     return card, checked, least_cosine
+
+
+def verify_encoder(manifest: Manifest, catalog: Catalog) -> EncoderCard | None:
+    """Compares every file of the exported encoder that an index version needs; None where it needs no exported one.
+
+    Raises `NotFound` or `Damaged`.
+    """
+    if manifest.encoder.embedder != "onnx":
+        return None
+    return verified_card(catalog.encoder_folder(short_id(manifest.encoder.digest)))
 
 
 def embedder_of(manifest: Manifest, catalog: Catalog, settings: Settings) -> Embedder:

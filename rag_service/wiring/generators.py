@@ -40,5 +40,6 @@ def generator_options(settings: Settings) -> dict[str, Scalar]:
         return {}
     common: dict[str, Scalar] = {"max_tokens": settings.max_tokens, "temperature": settings.temperature, "seed": settings.seed}
     if settings.generator.startswith("llamacpp:"):
-        return {**common, "threads": settings.generator_threads}
+        given = {name: value for name, value in common.items() if value is not None}
+        return {**given, "threads": settings.generator_threads}
     return {**common, "base_url": settings.generator_base_url, "timeout_s": settings.timeout_s}

@@ -12,8 +12,9 @@ import numpy as np
 from rag_service.ask import Pipeline
 from rag_service.catalog import Catalog
 from rag_service.deployment import Deployment, describe_deployment, running_code
+from rag_service.digests import short_id
 from rag_service.errors import Damaged, Mismatch
-from rag_service.manifest import CHUNKS_FILE, VECTORS_FILE, Manifest, Scalar, read_build_facts, read_manifest, verify_files
+from rag_service.manifest import CHUNKS_FILE, VECTORS_FILE, BuildFacts, Manifest, Scalar, read_build_facts, read_manifest, verify_files
 from rag_service.ports import ChunkTable, Embedder, Generator, VectorStore
 from rag_service.prompt import load_template
 from rag_service.record import EmbedderIdentity, IndexIdentity, Lineage
@@ -94,7 +95,7 @@ def open_release(
     folder = catalog.version_folder(name, release.index.version)
     resources = ExitStack()
     with resources:
-        manifest = _proved("manifest", report, lambda: _verified_manifest(folder, release))
+        manifest, facts = _proved("manifest", report, lambda: _verified_manifest(folder, release))
         embedder = _proved("encoder", report, lambda: _warm(embedder_of(manifest, catalog, settings)))
         store, chunks = _proved("index", report, lambda: _open_index(folder, manifest, embedder, resources))
         _proved("canary", report, lambda: _check_canary(embedder, store, chunks))
@@ -111,8 +112,8 @@ def open_release(
         pipeline = Pipeline(
             lineage=Lineage(
                 release=running,
-                index=_index_identity(name, folder, manifest),
-                embedder=EmbedderIdentity(embedder.name, embedder.digest, embedder.dimension, embedder.runtime),
+                index=_index_identity(name, manifest, facts),
+                embedder=EmbedderIdentity(embedder.name, embedder.digest, embedder.dimension, embedder.runtime, embedder.revision),
                 deployment=deployment or deployment_of(settings),
             ),
             embedder=embedder,
@@ -137,12 +138,19 @@ def _proved(check: str, report: Report, prove: Callable[[], _T]) -> _T:
     return result
 
 
-def _verified_manifest(folder: Path, release: Release) -> Manifest:
+def _verified_manifest(folder: Path, release: Release) -> tuple[Manifest, BuildFacts]:
     manifest = read_manifest(folder)
     if manifest.digest != release.index.digest:
         raise Damaged(f"index version {folder.name} is not the one that the release names", hint="activate the index again")
+    for part, named, built in (("encoder", release.encoder, manifest.encoder), ("chunker", release.chunker, manifest.chunker)):
+        if named.digest != built.digest:
+            raise Mismatch(
+                f"the release names the {part} {named.name} ({short_id(named.digest)}), but its index version was built with "
+                f"{built.name} ({short_id(built.digest)})",
+                hint="activate the index again",
+            )
     verify_files(folder, manifest.files)
-    return manifest
+    return manifest, read_build_facts(folder)
 
 
 def _warm(embedder: Embedder) -> Embedder:
@@ -182,13 +190,13 @@ def _check_canary(embedder: Embedder, store: VectorStore, chunks: ChunkTable) ->
         )
 
 
-def _index_identity(name: str, folder: Path, manifest: Manifest) -> IndexIdentity:
+def _index_identity(name: str, manifest: Manifest, facts: BuildFacts) -> IndexIdentity:
     return IndexIdentity(
         name=name,
         version=manifest.version,
         digest=manifest.digest,
         corpus_digest=manifest.corpus_digest,
-        built_at=read_build_facts(folder).built_at,
+        built_at=facts.built_at,
         documents=manifest.counts.documents,
         chunks=manifest.counts.chunks,
     )

@@ -7,12 +7,16 @@ from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
+from string import ascii_lowercase
 
 import pytest
+from langchain_core.embeddings import Embeddings
 from langchain_core.language_models import FakeListChatModel
 
 from rag_service.digests import canonical_json
+from rag_service.embedders.langchain import LangChainEmbedder
 from rag_service.errors import DeadlineExceeded
+from rag_service.generators.extractive import ExtractiveGenerator
 from rag_service.generators.langchain import LangChainGenerator
 from rag_service.generators.llamacpp import LlamaCppGenerator
 from rag_service.ports import Generator
@@ -70,7 +74,23 @@ class Case:
     llm: bool = False
 
 
+class LetterEmbeddings(Embeddings):
+    """Counts the letters of a text, plus one so that no vector is zero."""
+
+    def embed_query(self, text: str) -> list[float]:
+        return [1.0 + text.lower().count(letter) for letter in ascii_lowercase]
+
+    def embed_documents(self, texts: list[str]) -> list[list[float]]:
+        return [self.embed_query(text) for text in texts]
+
+
+def _extractive(*, max_sentences: int = 2) -> AbstractContextManager[Generator]:
+    embedder = LangChainEmbedder.open(LetterEmbeddings(), name="letters")
+    return nullcontext(ExtractiveGenerator(embedder, max_sentences=max_sentences))
+
+
 GENERATORS = {
+    "extractive": Case(_extractive, lambda: _extractive(max_sentences=3)),
     "langchain": Case(_langchain, lambda: _langchain(max_tokens=17)),
     "llamacpp": Case(_llamacpp, lambda: _llamacpp(max_tokens=17), llm=True),
 }

@@ -8,7 +8,7 @@ import pytest
 from langchain_core.embeddings import Embeddings
 
 from rag_service.embedders.langchain import BATCH_TEXTS, EstimatingTokenizer, LangChainEmbedder
-from rag_service.errors import InvalidSettings, Mismatch, MissingDependency, PassageTooLong, RagError
+from rag_service.errors import InvalidSettings, Mismatch, MissingDependency, PassageTooLong, EmbedderFailed
 
 KEY = "sk-proj-Zx81AbCdEfGh29IjKlMnOp37QrStUvWx"
 
@@ -163,12 +163,12 @@ def test_very_small_and_very_large_vectors_keep_their_direction(scale: float) ->
 
 def test_a_failure_of_the_provider_is_told_by_class_and_status_and_without_its_message() -> None:
     embedder = LangChainEmbedder.open(FixedEmbeddings(ProviderError(f"bad key {KEY}")), name="remote")
-    with pytest.raises(RagError, match=r"remote could not embed \(ProviderError, HTTP 401\)") as caught:
+    with pytest.raises(EmbedderFailed, match=r"remote could not embed \(ProviderError, HTTP 401\)") as caught:
         embedder.embed_passages(["text"])
     assert KEY not in "".join(traceback.format_exception(caught.value))
     assert caught.value.__context__ is None
     assert caught.value.stage == "embed"
-    with pytest.raises(RagError, match=r"\(TimeoutError\)"):
+    with pytest.raises(EmbedderFailed, match=r"\(TimeoutError\)"):
         LangChainEmbedder.open(FixedEmbeddings([], probe=TimeoutError("slow")), name="remote")
 
 

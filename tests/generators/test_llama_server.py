@@ -6,9 +6,10 @@ import socketserver
 import threading
 import time
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from http import HTTPStatus
+from importlib.util import find_spec
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -17,6 +18,7 @@ import pytest
 from rag_service.errors import DeadlineExceeded, GeneratorFailed, StorageFailed
 from rag_service.generators.llama_server import LlamaServer, Run, open_server
 
+needs_engine = pytest.mark.skipif(find_spec("xllamacpp") is None, reason="xllamacpp is not installed")
 DONE = {"content": " Paris ", "stop_type": "eos", "tokens_evaluated": 12, "tokens_predicted": 3}
 
 
@@ -153,7 +155,10 @@ def test_closing_hangs_up_on_every_call_and_can_be_repeated() -> None:
         return HTTPStatus.OK, b"{}"
 
     with serving(answer) as server, ThreadPoolExecutor(2) as pool:
-        calls = [pool.submit(complete, server), pool.submit(server.tokenize, "text", special=False)]
+        calls: list[Future[Run] | Future[list[int]]] = [
+            pool.submit(complete, server),
+            pool.submit(server.tokenize, "text", special=False),
+        ]
         entered.wait(10)
         server.close()
         for call in calls:
@@ -165,11 +170,11 @@ def test_closing_hangs_up_on_every_call_and_can_be_repeated() -> None:
             complete(server)
 
 
+@needs_engine
 @pytest.mark.parametrize("folder_name", ["x" * 120, "absent/folder"])
 def test_a_temporary_folder_that_cannot_hold_a_socket_is_said_to_be_the_reason(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, folder_name: str
 ) -> None:
-    pytest.importorskip("xllamacpp")
     folder = tmp_path / folder_name
     if "/" not in folder_name:
         folder.mkdir()

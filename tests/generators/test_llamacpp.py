@@ -16,6 +16,7 @@ from rag_service.generators.llamacpp import ChatFormat, LlamaCppGenerator, Llama
 from rag_service.types import Prompt
 
 SMOLLM2_SHA256 = "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53"
+needs_engine = pytest.mark.skipif(find_spec("xllamacpp") is None, reason="xllamacpp is not installed")
 ENDLESS = Prompt(system="Repeat what the user says.", user="one two three four five six seven " * 150, question="", passages=())
 
 
@@ -131,6 +132,18 @@ def test_no_network_port_is_opened(model: Path) -> None:
 
 
 @pytest.mark.llm
+@pytest.mark.parametrize("policy", [None, "active"])
+def test_the_environment_is_left_as_it_was(model: Path, monkeypatch: pytest.MonkeyPatch, policy: str | None) -> None:
+    if policy is None:
+        monkeypatch.delenv("OMP_WAIT_POLICY", raising=False)
+    else:
+        monkeypatch.setenv("OMP_WAIT_POLICY", policy)
+    before = dict(os.environ)
+    with LlamaCppGenerator.open(model, max_tokens=2, context_tokens=128):
+        assert dict(os.environ) == before
+
+
+@pytest.mark.llm
 def test_the_engine_writes_nothing_to_the_terminal(model: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     with LlamaCppGenerator.open(model, max_tokens=2, context_tokens=128) as generator:
         generator.generate(prompt("Hello"))
@@ -173,9 +186,9 @@ def test_a_model_cut_short_is_damaged(model: Path, tmp_path: Path, kept_bytes: i
     assert "SHA-256" in caught.value.hint
 
 
+@needs_engine
 @pytest.mark.parametrize("content", [b"", b"GGU", b"PK\x03\x04 an archive"])
 def test_a_file_of_another_kind_is_damaged(tmp_path: Path, content: bytes) -> None:
-    pytest.importorskip("xllamacpp")
     path = tmp_path / "model.gguf"
     path.write_bytes(content)
     with pytest.raises(Damaged, match="not a GGUF"):

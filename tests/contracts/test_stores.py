@@ -1,0 +1,184 @@
+"""What every implementation of the port `VectorStore` promises. The reference is `MemoryStore`: exact, and a page long."""
+
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from rag_service.ports import VectorStore
+from rag_service.stores.faiss import FaissStore, Kind, write_faiss
+from rag_service.stores.memory import MemoryStore
+from rag_service.types import Matrix
+
+DIMENSION = 32
+Open = Callable[[Matrix], VectorStore]
+
+
+def unit(rows: Matrix) -> Matrix:
+    lengths = np.linalg.norm(rows, axis=1, keepdims=True)
+    return np.ascontiguousarray(rows / lengths, np.float32)
+
+
+def random_rows(count: int, seed: int) -> Matrix:
+    """Around 50 centres, as texts cluster around subjects: evenly spread vectors are the one thing that embeddings are not."""
+    random = np.random.default_rng(seed)
+    centres = random.standard_normal((50, DIMENSION))
+    return unit((centres[random.integers(0, 50, count)] + 0.5 * random.standard_normal((count, DIMENSION))).astype(np.float32))
+
+
+@pytest.fixture(params=["memory", "flat", "hnsw"])
+def kind(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
+@pytest.fixture
+def open_store(kind: str, tmp_path: Path) -> Open:
+    def opened(rows: Matrix) -> VectorStore:
+        if kind == "memory":
+            return MemoryStore(rows)
+        path = tmp_path / "vectors.faiss"
+        write_faiss(path, [rows], dimension=DIMENSION, kind="flat" if kind == "flat" else "hnsw")
+        return FaissStore.open(path)
+
+    return opened
+
+
+def test_it_knows_how_many_rows_it_holds_and_how_long_they_are(open_store: Open) -> None:
+    store = open_store(random_rows(70, seed=1))
+    assert len(store) == 70
+    assert store.dimension == DIMENSION
+
+
+def test_it_finds_what_the_reference_finds(open_store: Open, kind: str) -> None:
+    rows, queries = random_rows(3000, seed=2), random_rows(50, seed=3)
+    store, reference = open_store(rows), MemoryStore(rows)
+    recalled = 0
+    for query in queries:
+        positions, scores = store.search(query, 10)
+        expected = dict(zip(*(found.tolist() for found in reference.search(query, len(rows))), strict=True))
+        assert scores.tolist() == pytest.approx([expected[position] for position in positions.tolist()], abs=1.01e-5)
+        best = reference.search(query, 10)[0]
+        recalled += len(set(best.tolist()) & set(positions.tolist()))
+        if kind != "hnsw":
+            assert positions.tolist() == best.tolist()
+    assert recalled / 500 >= (0.95 if kind == "hnsw" else 1.0)
+
+
+def test_scores_are_cosines_rounded_to_a_hundred_thousandth_best_first(open_store: Open) -> None:
+    store = open_store(random_rows(500, seed=4))
+    positions, scores = store.search(random_rows(1, seed=5)[0], 50)
+    assert positions.dtype == np.int64
+    assert scores.dtype == np.float32
+    assert scores.tolist() == sorted(scores.tolist(), reverse=True)
+    assert np.array_equal(scores, np.round(scores.astype(np.float64), 5).astype(np.float32))
+    assert len(set(positions.tolist())) == 50
+
+
+def test_a_row_is_its_own_best_match_with_score_one(open_store: Open) -> None:
+    rows = random_rows(300, seed=6)
+    store = open_store(rows)
+    for row in (0, 150, 299):
+        positions, scores = store.search(rows[row], 1)
+        assert (positions.tolist(), scores.tolist()) == ([row], [1.0])
+
+
+def test_a_worked_example_comes_out_as_worked(open_store: Open) -> None:
+    rows = np.zeros((4, DIMENSION), np.float32)
+    rows[0, :2] = (0.6, 0.8)
+    rows[1, :2] = (1.0, 0.0)
+    rows[2, :2] = (-1.0, 0.0)
+    rows[3, :2] = (0.8, 0.6)
+    query = np.zeros(DIMENSION, np.float32)
+    query[0] = 1.0
+    positions, scores = open_store(rows).search(query, 4)
+    assert positions.tolist() == [1, 3, 0, 2]
+    assert scores.tolist() == pytest.approx([1.0, 0.8, 0.6, -1.0])
+
+
+@pytest.mark.parametrize("k", [29, 30, 31, 1000])
+def test_asking_for_more_than_there_is_gives_all_there_is(open_store: Open, k: int) -> None:
+    positions, scores = open_store(random_rows(30, seed=7)).search(random_rows(1, seed=8)[0], k)
+    assert len(positions) == len(scores) == min(k, 30)
+    assert len(set(positions.tolist())) == len(positions)
+
+
+@pytest.mark.parametrize(("rows", "k"), [(0, 5), (0, 0), (9, 0)])
+def test_nothing_asked_for_or_nothing_there_gives_nothing(open_store: Open, rows: int, k: int) -> None:
+    store = open_store(random_rows(9, seed=9)[:rows])
+    positions, scores = store.search(random_rows(1, seed=9)[0], k)
+    assert (positions.shape, scores.shape) == ((0,), (0,))
+    assert (positions.dtype, scores.dtype) == (np.int64, np.float32)
+    assert store.vectors([]).shape == (0, DIMENSION)
+
+
+@pytest.mark.parametrize("kind", ["memory", "flat"], indirect=True)  # HNSW need not find the first of more equals than it looks at
+def test_ties_are_broken_by_ascending_row_even_across_the_cut(open_store: Open) -> None:
+    near, far = random_rows(2, seed=10)
+    rows = np.tile(far, (200, 1))
+    tied = list(range(3, 200, 4))  # 50 rows that are equal, among others that are equal too
+    rows[tied] = near
+    store = open_store(rows)
+    for k in (1, 7, 49, 50):
+        assert store.search(near, k)[0].tolist() == tied[:k]
+    assert store.search(near, 60)[0].tolist() == tied + [row for row in range(200) if row not in tied][:10]
+
+
+@pytest.mark.parametrize("k", [1, 10, 500])
+def test_of_a_thousand_equal_rows_the_first_are_found(open_store: Open, kind: str, k: int) -> None:
+    row = random_rows(1, seed=11)
+    positions, scores = open_store(np.repeat(row, 1000, axis=0)).search(row[0], k)
+    assert scores.tolist() == [1.0] * len(scores)
+    if kind == "hnsw":
+        assert len(positions) > 0
+    else:
+        assert positions.tolist() == list(range(k))
+
+
+def test_rows_are_given_back_as_they_were_in_the_order_asked(open_store: Open) -> None:
+    rows = random_rows(40, seed=12)
+    store = open_store(rows)
+    asked: Sequence[int] = [39, 0, 7, 7, 21]
+    assert np.array_equal(store.vectors(asked), rows[list(asked)])
+    assert store.vectors(asked).dtype == np.float32
+
+
+def test_searching_from_several_threads_finds_what_one_alone_finds(open_store: Open) -> None:
+    store, queries = open_store(random_rows(1000, seed=13)), random_rows(200, seed=14)
+
+    def search(query: Matrix) -> tuple[list[int], list[float]]:
+        positions, scores = store.search(query, 10)
+        return positions.tolist(), scores.tolist()
+
+    alone = [search(query) for query in queries]
+    with ThreadPoolExecutor(4) as pool:
+        assert list(pool.map(search, queries)) == alone
+
+
+KINDS = pytest.mark.parametrize("file_kind", ["flat", "hnsw"])
+
+
+@KINDS
+def test_the_same_batches_give_the_same_bytes(tmp_path: Path, file_kind: Kind) -> None:
+    rows = random_rows(700, seed=15)
+    for name in ("one", "two"):
+        write_faiss(tmp_path / name, [rows[:256], rows[256:512], rows[512:]], dimension=DIMENSION, kind=file_kind)
+    assert (tmp_path / "one").read_bytes() == (tmp_path / "two").read_bytes()
+
+
+def test_where_batches_end_does_not_change_a_flat_file(tmp_path: Path) -> None:
+    rows = random_rows(100, seed=16)
+    write_faiss(tmp_path / "one", [rows], dimension=DIMENSION, kind="flat")
+    write_faiss(tmp_path / "many", (rows[start : start + 7] for start in range(0, 105, 7)), dimension=DIMENSION, kind="flat")
+    write_faiss(tmp_path / "holes", [rows[:0], rows[:50], rows[:0], rows[50:]], dimension=DIMENSION, kind="flat")
+    assert (tmp_path / "one").read_bytes() == (tmp_path / "many").read_bytes() == (tmp_path / "holes").read_bytes()
+
+
+def test_where_batches_end_does_not_change_what_hnsw_finds_best(tmp_path: Path) -> None:
+    rows = random_rows(1000, seed=17)
+    write_faiss(tmp_path / "one", [rows], dimension=DIMENSION, kind="hnsw")
+    write_faiss(tmp_path / "many", (rows[start : start + 64] for start in range(0, 1000, 64)), dimension=DIMENSION, kind="hnsw")
+    one, many = FaissStore.open(tmp_path / "one"), FaissStore.open(tmp_path / "many")
+    found = [[store.search(query, 1)[0].tolist() for query in random_rows(50, seed=18)] for store in (one, many)]
+    assert found[0] == found[1]

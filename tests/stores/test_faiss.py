@@ -1,0 +1,82 @@
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from rag_service.errors import Damaged
+from rag_service.stores.faiss import EXACT_ROWS, FaissStore, Kind, build_parameters, kind_for, write_faiss
+
+KINDS = pytest.mark.parametrize("kind", ["flat", "hnsw"])
+WriteRows = Callable[[Kind], bytes]
+
+
+@pytest.fixture
+def written(tmp_path: Path) -> WriteRows:
+    def write(kind: Kind) -> bytes:
+        rows = np.random.default_rng(1).standard_normal((300, 8)).astype(np.float32)
+        path = tmp_path / f"{kind}.faiss"
+        write_faiss(path, [rows / np.linalg.norm(rows, axis=1, keepdims=True)], dimension=8, kind=kind)
+        return path.read_bytes()
+
+    return write
+
+
+def test_auto_means_exact_up_to_a_hundred_thousand_rows_and_hnsw_above() -> None:
+    assert kind_for(0, "auto") == kind_for(EXACT_ROWS, "auto") == "flat"
+    assert kind_for(EXACT_ROWS + 1, "auto") == "hnsw"
+    assert kind_for(1, "hnsw") == "hnsw"
+    assert kind_for(10**7, "flat") == "flat"
+
+
+def test_only_hnsw_has_parameters_to_record() -> None:
+    assert build_parameters("flat") == {}
+    assert build_parameters("hnsw") == {"links": 32, "ef_construction": 200, "ef_search": 128}
+
+
+@KINDS
+def test_a_file_cut_anywhere_is_damaged(tmp_path: Path, written: WriteRows, kind: Kind) -> None:
+    whole = written(kind)
+    path = tmp_path / "cut.faiss"
+    for length in (0, 1, 3, 4, 20, 45, 60, len(whole) // 2, len(whole) - 1):
+        path.write_bytes(whole[:length])
+        with pytest.raises(Damaged, match=r"cut\.faiss"):
+            FaissStore.open(path)
+
+
+@pytest.mark.parametrize("content", [b"not an index", b"\x00" * 1000, b"\xff" * 1000, b"IxFI" + b"\xff" * 1000])
+def test_a_file_of_something_else_is_damaged(tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "other.faiss"
+    path.write_bytes(content)
+    with pytest.raises(Damaged):
+        FaissStore.open(path)
+
+
+def test_a_file_that_is_not_there_is_damaged(tmp_path: Path) -> None:
+    with pytest.raises(Damaged):
+        FaissStore.open(tmp_path / "missing.faiss")
+
+
+ON_A_FULL_DISK = """
+import resource, sys
+from pathlib import Path
+import numpy as np
+from rag_service.errors import StorageFailed
+from rag_service.stores.faiss import write_faiss
+limit = int(sys.argv[3])
+resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
+rows = np.random.default_rng(1).standard_normal((300, 8)).astype(np.float32)
+try:
+    write_faiss(Path(sys.argv[1]), [rows], dimension=8, kind=sys.argv[2])
+except StorageFailed:
+    print("refused")
+"""
+
+
+@KINDS
+def test_a_disk_that_is_full_at_the_very_last_byte_is_noticed(tmp_path: Path, written: WriteRows, kind: Kind) -> None:
+    command = [sys.executable, "-c", ON_A_FULL_DISK, str(tmp_path / "cut.faiss"), kind, str(len(written(kind)) - 1)]
+    ended = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert ended.stdout == "refused\n"

@@ -1,0 +1,227 @@
+"""Names and pointers: nothing leaves the root, and nothing damaged is served."""
+
+import itertools
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from rag_service.catalog import Catalog, check_name
+from rag_service.digests import digest_bytes
+from rag_service.errors import Conflict, Damaged, InvalidName, NotFound
+from rag_service.release import CodeRef, GeneratorRef, IndexRef, NamedDigest, PromptRef, Release, Retrieval
+
+D = digest_bytes(b"anything")
+
+
+def release(top_k: int = 5) -> Release:
+    return Release(
+        index=IndexRef(version="0123456789ab", digest=D),
+        encoder=NamedDigest(name="small", digest=D),
+        chunker=NamedDigest(name="structure", digest=D),
+        retrieval=Retrieval(top_k=top_k, min_score=0.25),
+        prompt=PromptRef(name="answer", version="1", digest=D),
+        generator=GeneratorRef(spec="extractive", options={}, name="extractive", digest=D, parameters={"keep": 0.8}),
+        code=CodeRef(version="0.1.0", digest=D),
+    )
+
+
+@pytest.fixture
+def catalog(tmp_path: Path) -> Catalog:
+    return Catalog(tmp_path / "indexes")
+
+
+def tree(folder: Path) -> list[tuple[str, bytes]]:
+    return sorted((path.relative_to(folder).as_posix(), path.read_bytes() if path.is_file() else b"") for path in folder.rglob("*"))
+
+
+def flipped(data: bytes) -> Iterator[bytes]:
+    """Every copy of `data` that differs in one bit."""
+    for position, byte in enumerate(data):
+        for bit in range(8):
+            yield data[:position] + bytes([byte ^ 1 << bit]) + data[position + 1 :]
+
+
+@pytest.mark.parametrize("name", ["a", "demo", "handbook-2.1", "a_b", "0", "x" * 64, "v1.2.3"])
+def test_a_plain_name_is_accepted(name: str) -> None:
+    assert check_name(name) == name
+
+
+NASTY = [
+    "", ".", "..", "../x", "x/../y", "/etc", "/", "a/b", "a\\b", "a\x00b", "a\n", "\na", "encoders", "x" * 65, "x" * 300, "a.", ".a", "-a",
+    "a-", "_", "a..b", "A", "Demo", "a b", " a", "é", "a∕b", "a／b", "a\u2024\u2024b", "ａ", "~", "~root", "$HOME", "%2e%2e", "a:b",
+    "*", "con?",
+]  # fmt: skip
+
+
+USES: dict[str, Callable[[Catalog, str], Any]] = {
+    "index_folder": lambda catalog, name: catalog.index_folder(name),
+    "versions": lambda catalog, name: catalog.versions(name),
+    "version_folder": lambda catalog, name: catalog.version_folder(name, "0123456789ab"),
+    "add_release": lambda catalog, name: catalog.add_release(name, release()),
+    "release": lambda catalog, name: catalog.release(name, "0123456789ab"),
+    "active_id": lambda catalog, name: catalog.active_id(name),
+    "activate": lambda catalog, name: catalog.activate(name, release()),
+}
+
+
+@pytest.mark.parametrize("use", USES)
+@pytest.mark.parametrize("name", NASTY)
+def test_a_nasty_name_is_refused_everywhere_and_nothing_is_touched(catalog: Catalog, name: str, use: str) -> None:
+    with pytest.raises(InvalidName) as caught:
+        USES[use](catalog, name)
+    assert caught.value.param == "name"
+    assert tree(catalog.root.parent) == []
+
+
+@given(name=st.one_of(st.text(max_size=80), st.text("./\\\x00~:ab", max_size=12), st.sampled_from(NASTY)))
+def test_whatever_name_is_accepted_names_a_folder_directly_below_the_root(name: str) -> None:
+    root = Path("/srv/indexes")
+    try:
+        folder = Catalog(root).index_folder(name)
+    except InvalidName:
+        return
+    assert os.path.normpath(folder) == f"/srv/indexes/{name}"
+    assert folder.parent == root
+    assert name != "encoders"
+
+
+@pytest.mark.parametrize(
+    "identifier", ["", "..", "../../ACTIVE", "0123456789a", "0123456789abc", "0123456789AB", "0123456789ab\n", "x" * 300]
+)
+def test_what_is_not_an_id_is_not_found(catalog: Catalog, identifier: str) -> None:
+    with pytest.raises(NotFound):
+        catalog.release("demo", identifier)
+    with pytest.raises(NotFound):
+        catalog.version_folder("demo", identifier)
+    with pytest.raises(NotFound):
+        catalog.encoder_folder(identifier)
+
+
+def test_building_an_index_with_a_nasty_name_is_refused(catalog: Catalog) -> None:
+    for name in NASTY:
+        if name != "encoders":  # the lock of the encoders' own folder
+            with pytest.raises(InvalidName), catalog.building(name):
+                pytest.fail("it is being built")
+    assert tree(catalog.root.parent) == []
+
+
+def test_an_index_is_built_by_one_at_a_time(catalog: Catalog) -> None:
+    with catalog.building("demo"):
+        with pytest.raises(Conflict, match="building 'demo'"), catalog.building("demo"):
+            pytest.fail("both build")
+        with catalog.building("other"), catalog.building("encoders"):
+            pass
+
+
+def test_an_empty_catalog_has_nothing(catalog: Catalog) -> None:
+    assert catalog.names() == []
+    assert catalog.versions("demo") == []
+    assert catalog.encoders() == []
+
+
+def test_names_are_sorted_and_only_those_of_indexes(catalog: Catalog) -> None:
+    for folder in ("b/versions", "a/versions", "encoders/0123456789ab", "Not A Name/versions", "c"):
+        (catalog.root / folder).mkdir(parents=True)
+    assert catalog.names() == ["a", "b"]
+
+
+def test_versions_are_listed_oldest_first(catalog: Catalog) -> None:
+    for age, version in enumerate(["ffffffffffff", "000000000000", "aaaaaaaaaaaa"]):
+        folder = catalog.version_folder("demo", version)
+        folder.mkdir(parents=True)
+        os.utime(folder, (1_000_000 - age, 1_000_000 - age))
+    (catalog.versions_folder("demo") / ".building-1234").mkdir()
+    assert catalog.versions("demo") == ["aaaaaaaaaaaa", "000000000000", "ffffffffffff"]
+
+
+def test_a_release_that_was_activated_is_the_active_one(catalog: Catalog) -> None:
+    catalog.activate("demo", release(5))
+    catalog.activate("demo", release(6))
+    assert catalog.active_id("demo") == release(6).id
+    assert catalog.release("demo", release(6).id) == release(6)
+    assert catalog.release("demo", release(5).id) == release(5), "the one before stays, to roll back to"
+
+
+def test_a_releases_id_does_not_depend_on_the_index_it_is_stored_under(catalog: Catalog) -> None:
+    catalog.activate("demo", release())
+    catalog.activate("other", release())
+    assert catalog.active_id("demo") == catalog.active_id("other")
+
+
+def test_adding_a_release_again_repairs_a_damaged_copy(catalog: Catalog) -> None:
+    catalog.add_release("demo", release())
+    path = catalog.index_folder("demo") / "releases" / f"{release().id}.json"
+    path.write_bytes(b"{}")
+    catalog.add_release("demo", release())
+    assert catalog.release("demo", release().id) == release()
+
+
+def test_a_release_that_is_not_there_is_not_found(catalog: Catalog) -> None:
+    with pytest.raises(NotFound, match="no release 0123456789ab"):
+        catalog.release("demo", "0123456789ab")
+
+
+def test_an_index_that_is_not_there_is_not_found_and_the_hint_lists_those_that_are(catalog: Catalog) -> None:
+    (catalog.root / "handbook" / "versions").mkdir(parents=True)
+    with pytest.raises(NotFound) as caught:
+        catalog.active_id("demo")
+    assert "handbook" in caught.value.hint
+
+
+def test_an_index_with_versions_but_no_active_release_says_so(catalog: Catalog) -> None:
+    catalog.version_folder("demo", "0123456789ab").mkdir(parents=True)
+    with pytest.raises(NotFound, match="has no active release"):
+        catalog.active_id("demo")
+
+
+def test_a_flipped_bit_in_any_byte_of_a_release_is_found(catalog: Catalog) -> None:
+    catalog.add_release("demo", release())
+    path = catalog.index_folder("demo") / "releases" / f"{release().id}.json"
+    for damaged in itertools.islice(flipped(path.read_bytes()), 0, None, 7):  # every byte, and every bit in turn
+        path.write_bytes(damaged)
+        with pytest.raises(Damaged):
+            catalog.release("demo", release().id)
+
+
+def test_a_sound_release_under_another_name_is_damaged(catalog: Catalog) -> None:
+    catalog.add_release("demo", release())
+    folder = catalog.index_folder("demo") / "releases"
+    (folder / f"{release().id}.json").rename(folder / "0123456789ab.json")
+    with pytest.raises(Damaged):
+        catalog.release("demo", "0123456789ab")
+
+
+@pytest.mark.parametrize("number", ["1e999", "99999999999999999999"])
+def test_a_release_with_a_number_beyond_canonical_json_is_damaged(catalog: Catalog, number: str) -> None:
+    catalog.add_release("demo", release())
+    path = catalog.index_folder("demo") / "releases" / f"{release().id}.json"
+    path.write_text(path.read_text().replace('"keep":0.8', f'"keep":{number}'))
+    with pytest.raises(Damaged):
+        catalog.release("demo", release().id)
+
+
+def test_no_flipped_bit_of_the_pointer_ever_gives_a_release(catalog: Catalog) -> None:
+    catalog.activate("demo", release())
+    for damaged in flipped(catalog.active_path("demo").read_bytes()):
+        catalog.active_path("demo").write_bytes(damaged)
+        with pytest.raises((Damaged, NotFound)):
+            catalog.release("demo", catalog.active_id("demo"))
+
+
+@pytest.mark.parametrize("content", [b"", b"\n", b"0123456789ab\n\n", b"0123456789ab extra", b"../../other\n", b"\xff\xfe", b"0" * 10_000])
+def test_a_pointer_that_names_no_release_is_damaged(catalog: Catalog, content: bytes) -> None:
+    catalog.activate("demo", release())
+    catalog.active_path("demo").write_bytes(content)
+    with pytest.raises(Damaged, match="ACTIVE"):
+        catalog.active_id("demo")
+
+
+def test_a_folder_in_the_place_of_the_pointer_is_damaged(catalog: Catalog) -> None:
+    catalog.active_path("demo").mkdir(parents=True)
+    with pytest.raises(Damaged, match="ACTIVE"):
+        catalog.active_id("demo")

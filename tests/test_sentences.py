@@ -1,0 +1,103 @@
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from rag_service.sentences import sentences, stem, words
+
+
+def texts(text: str) -> list[str]:
+    return [sentence.text for sentence in sentences(text)]
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("", []),
+        (" \n\n ", []),
+        ("One.", ["One."]),
+        ("No end", ["No end"]),
+        ("One. Two! Three? Four…", ["One.", "Two!", "Three?", "Four…"]),
+        ("Really?! Yes...", ["Really?!", "Yes..."]),
+        ('He said "no." She left.', ['He said "no."', "She left."]),
+        ("(One.) Two.", ["(One.)", "Two."]),
+        ("Use e.g. a list, i.e. this one, etc. and go on.", ["Use e.g. a list, i.e. this one, etc. and go on."]),
+        ("Dr. Smith and Mrs. Jones met. They spoke.", ["Dr. Smith and Mrs. Jones met.", "They spoke."]),
+        ("See fig. 3 and pp. 4 in vol. 2. It is clear.", ["See fig. 3 and pp. 4 in vol. 2.", "It is clear."]),
+        ("J. R. R. Tolkien wrote it. It sold.", ["J. R. R. Tolkien wrote it.", "It sold."]),
+        ("Version 3.11 is needed. Install it.", ["Version 3.11 is needed.", "Install it."]),
+        ("Open example.org now. Then close.", ["Open example.org now.", "Then close."]),
+        ("First line\nsame sentence.\n\nNew one", ["First line\nsame sentence.", "New one"]),
+        ("Heading\n \t\n  Body", ["Heading", "Body"]),
+        ("これは文です。次の文です。", ["これは文です。", "次の文です。"]),
+        ("ما هذا؟ كتاب.", ["ما هذا؟", "كتاب."]),
+        (".", ["."]),
+    ],
+)
+def test_sentences_end_where_a_reader_ends_them(text: str, expected: list[str]) -> None:
+    assert texts(text) == expected
+
+
+@given(st.text(st.one_of(st.sampled_from('.!?…。 \n\t"’)ae1'), st.characters()), max_size=200))
+def test_sentences_are_exact_slices_in_order_that_hold_every_visible_character(text: str) -> None:
+    covered = [False] * len(text)
+    position = 0
+    for start, end, sentence in sentences(text):
+        assert position <= start < end <= len(text)
+        assert sentence == text[start:end] == sentence.strip()
+        covered[start:end] = [True] * (end - start)
+        position = end
+    assert all(covered[index] or character.isspace() for index, character in enumerate(text))
+
+
+@pytest.mark.parametrize(
+    "unit", [".", "?!", '."', ".'x", "\n", "\n ", "e.g. ", "a.", "a. ", "...x", "a-", "_", "[1", "。", "( ", ".)", "\n\n\t", "x"]
+)
+def test_a_hundred_thousand_characters_of_anything_are_no_trouble(unit: str) -> None:
+    text = unit * (100_000 // len(unit)) + "x"
+    assert sentences(text)[-1].end == len(text)
+    assert words(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("", []),
+        ("The Quick fox", ["the", "quick", "fox"]),
+        ("snake_case kebab-case v1.2 it's it’s", ["snake_case", "kebab-case", "v1.2", "it's", "it’s"]),
+        ("end. (start) -dash- 'quoted'", ["end", "start", "dash", "quoted"]),
+        ("Ünïcode 東京 3.14", ["ünïcode", "東京", "3.14"]),
+    ],
+)
+def test_words_are_lower_case_and_keep_what_joins_them(text: str, expected: list[str]) -> None:
+    assert words(text) == expected
+
+
+@pytest.mark.parametrize(
+    "family",
+    [
+        ("declare", "declares", "declared", "declaring"),
+        ("parameter", "parameters"),
+        ("query", "queries"),
+        ("install", "installs", "installed", "installing"),
+        ("class", "classes"),
+        ("apply", "applied", "applies"),
+        ("release", "releases", "released", "releasing"),
+    ],
+)
+def test_the_forms_of_a_word_have_one_stem(family: tuple[str, ...]) -> None:
+    assert len({stem(word) for word in family}) == 1
+
+
+@pytest.mark.parametrize("word", ["", "a", "is", "as", "bus", "ring", "red", "the", "ss"])
+def test_short_words_keep_their_letters(word: str) -> None:
+    assert stem(word) == word
+
+
+@pytest.mark.parametrize(("one", "other"), [("class", "clay"), ("index", "indent"), ("query", "quest"), ("string", "strong")])
+def test_different_words_have_different_stems(one: str, other: str) -> None:
+    assert stem(one) != stem(other)
+
+
+@given(st.text(max_size=30))
+def test_a_stem_is_never_longer_than_its_word(word: str) -> None:
+    assert len(stem(word)) <= len(word)
