@@ -7,7 +7,6 @@ from typing import Annotated
 
 import typer
 
-from eval.console import EXIT_ERROR, BarProgress, err, errors_in_words, out
 from eval.metrics.retrieval import DEEPEST_CUT
 from eval.questions import read_questions
 from eval.report import Report, to_json
@@ -15,6 +14,7 @@ from eval.run import DEFAULT_DEPTH, evaluate
 from eval.table import table
 from rag_service.ask import Pipeline
 from rag_service.catalog import Catalog
+from rag_service.console import EXIT_ERROR, BarProgress, err, errors_in_words, out
 from rag_service.durable import write_atomically
 from rag_service.errors import InvalidInput
 from rag_service.release import Release, Retrieval
@@ -30,6 +30,9 @@ app = typer.Typer(
     epilog="Begin with: python -m eval run QUESTIONS --name INDEX",
 )
 
+
+_TABLE_COLUMNS = 80
+"""In a pipe, too, a table is for people."""
 
 QuestionsArgument = Annotated[
     Path, typer.Argument(help="JSONL file, SQuAD JSON file, or BEIR folder (queries.jsonl, qrels/).", show_default=False)
@@ -81,7 +84,7 @@ def run(
 
     Example: python -m eval run scifact/ --name scifact --split test --retrieval-only
     """
-    with BarProgress() as progress, errors_in_words(progress):
+    with BarProgress() as progress, errors_in_words(interrupted=lambda: interrupted(progress)):
         settings = load_settings(name=name, indexes=indexes, top_k=top_k, min_score=min_score)
         question_set = read_questions(questions, split=split)
         _check_target(json_file)
@@ -93,6 +96,12 @@ def run(
         if json_file is not None:
             write_atomically(json_file, to_json(report).encode())
     _show(report, json_file)
+
+
+def interrupted(progress: BarProgress) -> str:
+    """How far a run had come when Ctrl-C ended it."""
+    reached = "before the first question" if progress.total is None else f"after {progress.done:,} of {progress.total:,} questions"
+    return f"interrupted {reached}; nothing was written"
 
 
 def _open(settings: Settings, *, top_k: int | None, min_score: float | None) -> tuple[Pipeline, list[str]]:
@@ -131,7 +140,7 @@ def _check_target(file: Path | None) -> None:
 
 
 def _show(report: Report, json_file: Path | None) -> None:
-    out.print(table(report))
+    out.print(table(report), width=min(out.width, _TABLE_COLUMNS))
     if json_file is not None:
         err.print(f"[dim]written: {json_file}[/dim]", soft_wrap=True)
     if report.counts.errors == report.counts.questions:

@@ -1,42 +1,17 @@
 """The command line: `rag-service` and `python -m rag_service`."""
 
 import os
-from typing import Annotated
-
-import typer
-
-from rag_service import __version__
-from rag_service.cli import config, encoder, index
-from rag_service.cli.ask import ask
-from rag_service.cli.serve import serve
-
-app = typer.Typer(
-    name="rag-service",
-    no_args_is_help=True,
-    rich_markup_mode="rich",
-    pretty_exceptions_show_locals=False,  # locals hold documents and keys
-    help="Question answering over your documents in which every answer can say what made it.",
-    epilog="Begin with: rag-service index build DOCUMENTS --name NAME --activate",
-)
-app.add_typer(index.app, name="index")
-app.add_typer(encoder.app, name="encoder")
-app.add_typer(config.app, name="config")
-app.command()(ask)
-app.command()(serve)
-
-
-@app.callback()
-def root(
-    version: Annotated[bool, typer.Option("--version", help="Print the version and exit.", is_eager=True)] = False,
-) -> None:
-    if version:
-        typer.echo(f"rag-service {__version__}")
-        raise typer.Exit
+import sys
 
 
 def main() -> None:
     os.environ.setdefault("OMP_NUM_THREADS", "1")  # parallelism comes from requests; must be set before FAISS loads
-    app()
+    try:
+        from rag_service.cli.app import app  # takes most of a second: Ctrl-C must end that quietly too
+
+        app()
+    except KeyboardInterrupt:
+        sys.exit(130)
 
 
 if __name__ == "__main__":

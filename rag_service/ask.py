@@ -16,7 +16,7 @@ from rag_service.errors import DeadlineExceeded, InvalidQuestion, RagError
 from rag_service.normalise import normalise
 from rag_service.ports import ChunkTable, Embedder, Generator, VectorStore
 from rag_service.prompt import Template, render
-from rag_service.record import Lineage, Record, Stage, StageName, new_answer_id
+from rag_service.record import Attempt, Lineage, Record, Stage, StageName, new_answer_id
 from rag_service.telemetry.spans import ASK, root_span, stage_span
 from rag_service.types import Completion, Hit, Notice, Prompt, Usage, Vector
 
@@ -59,23 +59,32 @@ class Pipeline:
     max_question_chars: int
 
     def ask(self, question: Question) -> Record:
-        """Answers or abstains. Raises `InvalidQuestion`, `GeneratorFailed` or `DeadlineExceeded`, with `stage` set where one failed."""
-        text = clean_question(question.text, max_chars=self.max_question_chars)
+        """Answers or abstains. Raises `InvalidQuestion`, `GeneratorFailed`, `EmbedderFailed` or `DeadlineExceeded`, with `stage` set
+        where one failed and `attempt` in any case.
+        """
         retrieval = self.lineage.release.retrieval
         top_k = retrieval.top_k if question.top_k is None else question.top_k
         min_score = retrieval.min_score if question.min_score is None else question.min_score
         progress = _Progress()
-        created_at = datetime.now(UTC)
         with root_span(ASK) as trace_id:
-            vector = self._embed(text, progress, question.deadline_s)
-            hits = self._retrieve(vector, top_k, progress, question.deadline_s)
-            reason = abstention.before_generation(hits, indexed_chunks=len(self.store), min_score=min_score)
-            prompt = completion = cited = None
+            try:
+                return self._record(question, trace_id, top_k, min_score, progress)
+            except RagError as error:
+                error.attempt = Attempt(trace_id, self.lineage, top_k, min_score, tuple(progress.stages))
+                raise
+
+    def _record(self, question: Question, trace_id: str, top_k: int, min_score: float, progress: _Progress) -> Record:
+        created_at = datetime.now(UTC)
+        text = clean_question(question.text, max_chars=self.max_question_chars)
+        vector = self._embed(text, progress, question.deadline_s)
+        hits = self._retrieve(vector, top_k, progress, question.deadline_s)
+        reason = abstention.before_generation(hits, indexed_chunks=len(self.store), min_score=min_score)
+        prompt = completion = cited = None
+        if reason is None:
+            prompt = self._prompt(text, hits, progress, question.deadline_s)
+            completion = self._generate(prompt, progress, question.deadline_s)
+            reason = abstention.after_generation(completion)
             if reason is None:
-                prompt = self._prompt(text, hits, progress, question.deadline_s)
-                completion = self._generate(prompt, progress, question.deadline_s)
-                reason = abstention.after_generation(completion)
-            if reason is None and completion is not None and prompt is not None:
                 cited = self._cite(completion, hits[: len(prompt.passages)], progress)
         return Record(
             answer_id=new_answer_id(),

@@ -38,13 +38,12 @@ from rag_service.manifest import (
     SkippedInput,
     Skips,
     StorePart,
-    list_files,
     read_build_facts,
-    read_manifest,
-    verify_files,
+    verify_version,
     write_manifest,
 )
 from rag_service.ports import Chunker, Embedder, Progress
+from rag_service.stored import list_files
 from rag_service.stores.chunks import DocumentFacts, write_chunk_table
 from rag_service.stores.faiss import build_parameters, kind_for, write_faiss
 from rag_service.stores.scratch import Scratch
@@ -214,7 +213,7 @@ def _intact(folder: Path) -> BuildFacts | None:
     if not (folder / BUILD_FILE).is_file():
         return None
     try:
-        verify_files(folder, read_manifest(folder).files)
+        verify_version(folder)
         return read_build_facts(folder)
     except (NotFound, Damaged):
         return None

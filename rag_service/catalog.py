@@ -17,6 +17,7 @@ from pathlib import Path
 from rag_service.durable import exclusive_lock, write_atomically
 from rag_service.errors import Damaged, InvalidName, NotFound
 from rag_service.release import Release
+from rag_service.stored import read_addressed
 
 ENCODERS_FOLDER = "encoders"
 _NAME = re.compile(r"[a-z0-9](?:[a-z0-9._-]{0,62}[a-z0-9])?")
@@ -50,7 +51,8 @@ class Catalog:
         """Indexes with at least one version, sorted."""
         if not self.root.is_dir():
             return []
-        return sorted(folder.parent.name for folder in self.root.glob("*/versions") if _NAME.fullmatch(folder.parent.name))
+        named = sorted(folder.parent.name for folder in self.root.glob("*/versions") if _NAME.fullmatch(folder.parent.name))
+        return [name for name in named if self.versions(name)]
 
     def index_folder(self, name: str) -> Path:
         return self.root / check_name(name)
@@ -91,16 +93,8 @@ class Catalog:
         """Raises `NotFound`, or `Damaged` when the file is not what its name says."""
         path = self.index_folder(name) / "releases" / f"{_check_id(identifier, 'a release')}.json"
         if not path.is_file():
-            raise NotFound(f"index {name!r} has no release {identifier}", hint=f"`rag-service index activate {name}` makes one")
-        data = path.read_bytes()
-        try:
-            release = Release.model_validate_json(data)
-            canonical = release.canonical()
-        except ValueError as error:  # of the schema, or a number that canonical JSON cannot hold
-            raise _damaged_release(name, identifier) from error
-        if canonical != data or release.id != identifier:
-            raise _damaged_release(name, identifier)
-        return release
+            raise NotFound(f"index {name!r} has no release {identifier}", hint=f"{_activate(name)} to make one")
+        return read_addressed(Release, path, identifier, hint=f"{_activate(name)} to make a release anew")
 
     def active_path(self, name: str) -> Path:
         return self.index_folder(name) / "ACTIVE"
@@ -112,10 +106,10 @@ class Catalog:
         except FileNotFoundError as error:
             raise self._nothing_active(name) from error
         except (UnicodeDecodeError, OSError) as error:
-            raise Damaged(f"ACTIVE of {name!r} cannot be read", hint=f"run `rag-service index activate {name}`") from error
+            raise Damaged(f"ACTIVE of {name!r} cannot be read", hint=_activate(name)) from error
         identifier = content.removesuffix("\n")
         if not _ID.fullmatch(identifier):
-            raise Damaged(f"ACTIVE of {name!r} does not name a release", hint=f"run `rag-service index activate {name}`")
+            raise Damaged(f"ACTIVE of {name!r} does not name a release", hint=_activate(name))
         return identifier
 
     def activate(self, name: str, release: Release) -> None:
@@ -125,7 +119,7 @@ class Catalog:
 
     def _nothing_active(self, name: str) -> NotFound:
         if self.versions(name):
-            return NotFound(f"index {name!r} has no active release", hint=f"run `rag-service index activate {name}`")
+            return NotFound(f"index {name!r} has no active release", hint=_activate(name))
         names = ", ".join(self.names()) or "none yet"
         return NotFound(
             f"there is no index {name!r} in {self.root}",
@@ -133,8 +127,5 @@ class Catalog:
         )
 
 
-def _damaged_release(name: str, identifier: str) -> Damaged:
-    return Damaged(
-        f"releases/{identifier}.json of {name!r} is damaged: its content does not give its name",
-        hint=f"run `rag-service index activate {name}` to make a release anew",
-    )
+def _activate(name: str) -> str:
+    return f"run `rag-service index activate --name {name}`"

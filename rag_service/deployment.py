@@ -20,7 +20,7 @@ from rag_service.release import CodeRef
 
 _PACKAGE = Path(__file__).parent
 _IMAGE_DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
-_ONLY_TALKS_TO_PEOPLE = frozenset({"api", "cli", "web", "__main__.py"})
+_ONLY_TALKS_TO_PEOPLE = frozenset({"api", "cli", "web", "console.py", "__main__.py"})
 
 
 @dataclass(frozen=True, slots=True)

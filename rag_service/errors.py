@@ -39,6 +39,8 @@ class RagError(Exception):
         """The request field or setting that is to blame, if one is."""
         self.stage = stage
         """The stage of an answer in which it happened, if it did in one."""
+        self.attempt: object | None = None
+        """How far the answer had come, as a `record.Attempt`; set by `ask` when the error passes through it."""
 
 
 class InvalidInput(RagError):

@@ -7,32 +7,20 @@ build to build of the same content (time, duration, source path) stands in `buil
 
 import json
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
-from rag_service.digests import canonical_json, digest_bytes, digest_json, file_digest, short_id
-from rag_service.errors import Damaged, NotFound, StorageFailed
+from rag_service.digests import canonical_json, digest_json
+from rag_service.errors import Damaged, NotFound
+from rag_service.stored import Addressed, Digest, FileEntry, Frozen, Scalar, read_addressed, read_bytes, verify_files
 
 MANIFEST_FILE = "manifest.json"
 BUILD_FILE = "build.json"
 VECTORS_FILE = "vectors.faiss"
 CHUNKS_FILE = "chunks.sqlite"
 
-Digest = Annotated[str, Field(pattern=r"^sha256:[0-9a-f]{64}$")]
-ShortId = Annotated[str, Field(pattern=r"^[0-9a-f]{12}$")]
-Scalar = str | int | float | bool | None
-
-
-class Frozen(BaseModel):
-    """Base of everything that is stored by content: immutable, and unknown keys are an error."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class FileEntry(Frozen):
-    sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
-    size_bytes: int
+_REBUILD = "build it again from its documents (a rebuild replaces a damaged folder), or restore the folder from a backup"
 
 
 class Part(Frozen):
@@ -40,7 +28,7 @@ class Part(Frozen):
 
     name: str
     digest: Digest
-    parameters: dict[str, Scalar] = {}
+    parameters: dict[str, Scalar] = Field(default_factory=dict)
 
 
 class EncoderPart(Frozen):
@@ -55,7 +43,7 @@ class EncoderPart(Frozen):
 class StorePart(Frozen):
     kind: Literal["flat", "hnsw"]
     metric: Literal["cosine"] = "cosine"
-    parameters: dict[str, Scalar] = {}
+    parameters: dict[str, Scalar] = Field(default_factory=dict)
 
 
 class Counts(Frozen):
@@ -74,14 +62,14 @@ class SkippedInput(Frozen):
 class Skips(Frozen):
     """Inputs that were left out: all of them counted, the first `LISTED_SKIPS` named."""
 
-    by_reason: dict[str, int] = {}
-    listed: list[SkippedInput] = []
+    by_reason: dict[str, int] = Field(default_factory=dict)
+    listed: list[SkippedInput] = Field(default_factory=list)
 
 
 LISTED_SKIPS = 1000
 
 
-class Manifest(Frozen):
+class Manifest(Addressed):
     schema_: Literal["rag.index/v1"] = Field("rag.index/v1", alias="schema")
     corpus_digest: Digest
     """Merkle root over the sorted digests of the documents."""
@@ -96,18 +84,10 @@ class Manifest(Frozen):
     built_with: dict[str, str]
     files: dict[str, FileEntry]
 
-    model_config = ConfigDict(frozen=True, extra="forbid", validate_by_name=True, validate_by_alias=True)
-
-    def canonical(self) -> bytes:
-        return canonical_json(self.model_dump(mode="json", by_alias=True))
-
-    @property
-    def digest(self) -> str:
-        return digest_bytes(self.canonical())
-
     @property
     def version(self) -> str:
-        return short_id(self.digest)
+        """The id of the index version."""
+        return self.id
 
 
 class BuildFacts(Frozen):
@@ -135,59 +115,30 @@ def read_manifest(folder: Path) -> Manifest:
                 hint="build the index again; folders are only valid as `rag-service index build` writes them",
             )
         raise NotFound(f"there is no index version {folder.name}", hint="`rag-service index list` shows what there is")
-    data = _read(path)
-    try:
-        manifest = Manifest.model_validate_json(data)
-        canonical = manifest.canonical()
-    except ValueError as error:  # of the schema, or a number that canonical JSON cannot hold
-        raise _damaged(folder.name, MANIFEST_FILE, "it does not follow the schema rag.index/v1") from error
-    if canonical != data or manifest.version != folder.name:
-        raise _damaged(folder.name, MANIFEST_FILE, "its content does not give the version that the folder is named by")
+    return read_addressed(Manifest, path, folder.name, hint=_REBUILD)
+
+
+def verify_version(folder: Path) -> Manifest:
+    """The manifest, after every file of the version has been compared with it. Raises `NotFound` or `Damaged`."""
+    manifest = read_manifest(folder)
+    verify_files(folder, manifest.files, hint=_REBUILD)
     return manifest
 
 
 def read_build_facts(folder: Path) -> BuildFacts:
+    path = folder / BUILD_FILE
+    if not path.is_file():
+        raise _damaged(folder, "it is missing")
     try:
-        wrapped = json.loads(_read(folder / BUILD_FILE))
+        wrapped = json.loads(read_bytes(path))
         facts = BuildFacts.model_validate(wrapped["build"])
         intact = digest_json(facts.model_dump(mode="json")) == wrapped["digest"]
     except (ValueError, KeyError, TypeError) as error:
-        raise _damaged(folder.name, BUILD_FILE, "it cannot be read") from error
+        raise _damaged(folder, "it cannot be read") from error
     if not intact:
-        raise _damaged(folder.name, BUILD_FILE, "its content does not match its digest")
+        raise _damaged(folder, "its content does not match its digest")
     return facts
 
 
-def verify_files(folder: Path, files: dict[str, FileEntry]) -> None:
-    """Reads every listed file and compares size and SHA-256. Raises `Damaged` naming the first that differs."""
-    for name, entry in sorted(files.items()):
-        path = folder / name
-        if not path.is_file():
-            raise _damaged(folder.name, name, "it is missing")
-        if (size := path.stat().st_size) != entry.size_bytes:
-            raise _damaged(folder.name, name, f"it has {size:,} bytes instead of {entry.size_bytes:,}")
-        try:
-            actual = file_digest(path)
-        except OSError as error:
-            raise StorageFailed(f"could not read {name}: {error.strerror}") from error
-        if actual.sha256 != entry.sha256:
-            raise _damaged(folder.name, name, "its SHA-256 is not the one it was written with")
-
-
-def list_files(folder: Path, names: list[str]) -> dict[str, FileEntry]:
-    """Entries for `names`, as they stand in `folder` now."""
-    return {name: FileEntry(**file_digest(folder / name)._asdict()) for name in names}
-
-
-def _read(path: Path) -> bytes:
-    try:
-        return path.read_bytes()
-    except OSError as error:
-        raise StorageFailed(f"could not read {path.name}: {error.strerror}") from error
-
-
-def _damaged(version: str, file: str, why: str) -> Damaged:
-    return Damaged(
-        f"{version}/{file} is damaged: {why}",
-        hint="build it again from its documents (a rebuild replaces a damaged folder), or restore the folder from a backup",
-    )
+def _damaged(folder: Path, why: str) -> Damaged:
+    return Damaged(f"{folder.name}/{BUILD_FILE} is damaged: {why}", hint=_REBUILD)

@@ -60,6 +60,17 @@ class Lineage:
 
 
 @dataclass(frozen=True, slots=True)
+class Attempt:
+    """What a trace needs of an answer that failed: everything from the pinning of its release to the last stage that was done."""
+
+    trace_id: str
+    lineage: Lineage
+    top_k: int
+    min_score: float
+    stages: tuple[Stage, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Record:
     answer_id: str
     trace_id: str

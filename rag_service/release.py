@@ -6,10 +6,10 @@ anywhere, a different id. Where it runs is not part of it (see `deployment`).
 
 from typing import Literal
 
-from pydantic import ConfigDict, Field
+from pydantic import Field
 
-from rag_service.digests import canonical_json, digest_bytes, digest_json, short_id
-from rag_service.manifest import Digest, Frozen, Scalar, ShortId
+from rag_service.digests import digest_json
+from rag_service.stored import Addressed, Digest, Frozen, Scalar, ShortId
 
 
 class IndexRef(Frozen):
@@ -57,7 +57,7 @@ class CodeRef(Frozen):
     """Over the package's source files, but for those that only talk to people (`api`, `cli`)."""
 
 
-class Release(Frozen):
+class Release(Addressed):
     schema_: Literal["rag.release/v1"] = Field("rag.release/v1", alias="schema")
     index: IndexRef
     encoder: NamedDigest
@@ -67,16 +67,3 @@ class Release(Frozen):
     prompt: PromptRef
     generator: GeneratorRef
     code: CodeRef
-
-    model_config = ConfigDict(frozen=True, extra="forbid", validate_by_name=True, validate_by_alias=True)
-
-    def canonical(self) -> bytes:
-        return canonical_json(self.model_dump(mode="json", by_alias=True))
-
-    @property
-    def digest(self) -> str:
-        return digest_bytes(self.canonical())
-
-    @property
-    def id(self) -> str:
-        return short_id(self.digest)

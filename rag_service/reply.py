@@ -8,7 +8,7 @@ from typing import Annotated, Literal, TypedDict
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from rag_service.record import Lineage, Record
+from rag_service.record import Attempt, Lineage, Record
 from rag_service.types import AbstainReason, Chunk, Citation, Hit, WarningCode
 
 Unknown = dict[str, str]
@@ -187,7 +187,7 @@ def reply_to(record: Record, *, include_chunks: bool = False) -> AskReply:
     )
 
 
-def trace_of(record: Record) -> Trace:
+def trace_of(record: Record | Attempt) -> Trace:
     lineage = record.lineage
     release, deployment = lineage.release, lineage.deployment
     image = deployment.image

@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from types import NoneType
 from typing import Any, Literal, get_args
+from urllib.parse import unquote
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -85,7 +86,8 @@ def load_settings(environ: Mapping[str, str] | None = None, **given: object) -> 
     environ = os.environ if environ is None else environ
     from_file, where = _from_file(environ)
     from_environ = _from_environ(environ)
-    values = {**from_file, **from_environ, **{name: value for name, value in given.items() if value is not None}}
+    declared = {"container_image": image} if (image := _image_of_the_resource(environ)) else {}
+    values = {**declared, **from_file, **from_environ, **{name: value for name, value in given.items() if value is not None}}
     try:
         return Settings.model_validate(values)
     except ValidationError as error:
@@ -119,6 +121,15 @@ def _from_environ(environ: Mapping[str, str]) -> dict[str, str | None]:
 
 def _may_be_none(name: str) -> bool:
     return NoneType in get_args(Settings.model_fields[name].annotation)
+
+
+def _image_of_the_resource(environ: Mapping[str, str]) -> str | None:
+    """`container.image.repo_digests` of OTEL_RESOURCE_ATTRIBUTES: deployments that set it need not set RAG_CONTAINER_IMAGE too."""
+    for pair in environ.get("OTEL_RESOURCE_ATTRIBUTES", "").split(","):
+        key, _, value = pair.partition("=")
+        if key.strip() == "container.image.repo_digests":
+            return unquote(value.strip()).strip('[]" ') or None
+    return None
 
 
 def _from_file(environ: Mapping[str, str]) -> tuple[dict[str, Any], str]:

@@ -11,10 +11,10 @@ from sys import executable
 import pytest
 from typer.testing import CliRunner
 
-from rag_service.__main__ import app
 from rag_service.ask import Pipeline
 from rag_service.build import Built
 from rag_service.catalog import Catalog
+from rag_service.cli.app import app
 from rag_service.embedders.onnx import OnnxEmbedder
 from rag_service.settings import Settings, load_settings
 from rag_service.wiring.building import build as build_version

@@ -14,7 +14,8 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 from rag_service.ask import Pipeline, Question, clean_question
 from rag_service.errors import DeadlineExceeded, GeneratorFailed, InvalidQuestion
 from rag_service.ports import Generator
-from rag_service.record import Record
+from rag_service.record import Attempt, Record
+from rag_service.reply import trace_of
 from rag_service.stores.memory import MemoryStore
 from rag_service.telemetry.spans import ASK, STAGES
 from rag_service.types import Chunk, Completion, DocumentId, Positions, Prompt, Usage, Vector
@@ -206,6 +207,21 @@ def test_a_deadline_that_is_over_stops_before_the_first_stage(pipeline: Pipeline
     with pytest.raises(DeadlineExceeded) as caught:
         pipeline.ask(Question(HOLIDAYS, deadline_s=time.monotonic() - 1))
     assert caught.value.stage == "embed"
+
+
+def test_an_error_carries_how_far_the_answer_had_come(pipeline: Pipeline) -> None:
+    class Broken(Writes):
+        def generate(self, prompt: Prompt, *, deadline_s: float | None = None) -> Completion:
+            super().generate(prompt, deadline_s=deadline_s)
+            raise GeneratorFailed("the provider is gone")
+
+    with pytest.raises(GeneratorFailed) as caught:
+        with_generator(pipeline, Broken(completion(""))).ask(Question(HOLIDAYS, top_k=3))
+    attempt = caught.value.attempt
+    assert isinstance(attempt, Attempt)
+    trace = trace_of(attempt)
+    assert [stage.name for stage in trace.stages] == ["embed", "retrieve", "prompt"]
+    assert (trace.release.id, trace.retrieval.top_k) == (pipeline.lineage.release.id, 3)
 
 
 def test_a_deadline_that_passes_on_the_way_names_the_stage_that_did_not_begin(pipeline: Pipeline) -> None:

@@ -13,7 +13,7 @@ import pytest
 from rag_service.build import Built
 from rag_service.catalog import Catalog
 from rag_service.errors import Conflict, InvalidName, InvalidSettings, NotFound, NothingToIndex
-from rag_service.manifest import read_build_facts, read_manifest, verify_files
+from rag_service.manifest import read_build_facts, read_manifest, verify_version
 
 Build = Callable[..., Built]
 
@@ -148,7 +148,7 @@ def test_a_damaged_version_is_replaced_by_building_it_again(
         (folder / file).unlink()
     built = build(own_indexes, handbook)
     assert (built.manifest.version, built.existed) == (version, False)
-    verify_files(folder, read_manifest(folder).files)
+    verify_version(folder)
     read_build_facts(folder)
     assert catalog.versions("handbook") == [version]
     assert left_behind(own_indexes) == []
@@ -247,7 +247,7 @@ def test_of_builders_at_the_same_time_none_damages_the_version(build: Build, ind
     assert set(outcomes) <= {version, "conflict"}
     assert version in outcomes
     folder = Catalog(indexes).version_folder("handbook", version)
-    verify_files(folder, read_manifest(folder).files)
+    verify_version(folder)
     assert left_behind(indexes) == []
 
 

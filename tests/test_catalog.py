@@ -125,7 +125,8 @@ def test_an_empty_catalog_has_nothing(catalog: Catalog) -> None:
 
 
 def test_names_are_sorted_and_only_those_of_indexes(catalog: Catalog) -> None:
-    for folder in ("b/versions", "a/versions", "encoders/0123456789ab", "Not A Name/versions", "c"):
+    one = "versions/0123456789ab"
+    for folder in (f"b/{one}", f"a/{one}", "encoders/0123456789ab", f"Not A Name/{one}", "c", "empty/versions", "d/versions/.building-1"):
         (catalog.root / folder).mkdir(parents=True)
     assert catalog.names() == ["a", "b"]
 
@@ -167,7 +168,7 @@ def test_a_release_that_is_not_there_is_not_found(catalog: Catalog) -> None:
 
 
 def test_an_index_that_is_not_there_is_not_found_and_the_hint_lists_those_that_are(catalog: Catalog) -> None:
-    (catalog.root / "handbook" / "versions").mkdir(parents=True)
+    catalog.version_folder("handbook", "0123456789ab").mkdir(parents=True)
     with pytest.raises(NotFound) as caught:
         catalog.active_id("demo")
     assert "handbook" in caught.value.hint

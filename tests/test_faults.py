@@ -23,7 +23,7 @@ import pytest
 from rag_service.ask import Question
 from rag_service.catalog import Catalog
 from rag_service.errors import Damaged, NotFound, RagError, StorageFailed
-from rag_service.manifest import read_build_facts, read_manifest, verify_files
+from rag_service.manifest import read_build_facts, read_manifest, verify_version
 from rag_service.serving import Service
 from rag_service.settings import load_settings
 from rag_service.wiring.releases import Opened, Report, open_release
@@ -282,7 +282,7 @@ def test_a_build_killed_at_any_moment_leaves_nothing_half_built(own_indexes: Pat
                 whole_s *= 0.8  # the machine has become faster
             for version in catalog.versions("handbook"):
                 folder = catalog.version_folder("handbook", version)
-                verify_files(folder, read_manifest(folder).files)
+                verify_version(folder)
                 read_build_facts(folder)
             now = snapshot(own_indexes)
             assert {path: now.get(path) for path in before} == before

@@ -13,18 +13,16 @@ from rag_service.manifest import (
     BuildFacts,
     Counts,
     EncoderPart,
-    FileEntry,
     Manifest,
     Part,
     SkippedInput,
     Skips,
     StorePart,
-    list_files,
     read_build_facts,
     read_manifest,
-    verify_files,
     write_manifest,
 )
+from rag_service.stored import FileEntry, list_files, verify_files
 
 
 def digest(text: str) -> str:
@@ -161,7 +159,7 @@ def files(tmp_path: Path) -> Path:
 
 
 def test_files_that_are_as_they_were_listed_are_accepted(files: Path) -> None:
-    verify_files(files, list_files(files, ["one", "two"]))
+    verify_files(files, list_files(files, ["one", "two"]), hint="restore it")
 
 
 def test_a_flipped_bit_in_any_byte_of_a_listed_file_is_found(files: Path) -> None:
@@ -169,17 +167,17 @@ def test_a_flipped_bit_in_any_byte_of_a_listed_file_is_found(files: Path) -> Non
     for damaged in flipped(b"second"):
         (files / "two").write_bytes(damaged)
         with pytest.raises(Damaged, match="two is damaged: its SHA-256"):
-            verify_files(files, listed)
+            verify_files(files, listed, hint="restore it")
 
 
 def test_a_listed_file_that_is_shorter_or_gone_is_named(files: Path) -> None:
     listed = list_files(files, ["one", "two"])
     (files / "one").write_bytes(b"\x00" * 39)
     with pytest.raises(Damaged, match="one is damaged: it has 39 bytes instead of 40"):
-        verify_files(files, listed)
+        verify_files(files, listed, hint="restore it")
     (files / "one").unlink()
     with pytest.raises(Damaged, match="one is damaged: it is missing"):
-        verify_files(files, listed)
+        verify_files(files, listed, hint="restore it")
 
 
 def test_a_folder_in_the_place_of_a_listed_file_is_damage(files: Path) -> None:
@@ -187,4 +185,4 @@ def test_a_folder_in_the_place_of_a_listed_file_is_damage(files: Path) -> None:
     (files / "one").unlink()
     (files / "one").mkdir()
     with pytest.raises(Damaged):
-        verify_files(files, listed)
+        verify_files(files, listed, hint="restore it")

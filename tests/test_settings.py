@@ -138,3 +138,27 @@ def test_every_setting_can_come_from_the_environment() -> None:
 
 def test_release_settings_are_settings() -> None:
     assert set(RELEASE_FIELDS) <= set(Settings.model_fields)
+
+
+@pytest.mark.parametrize(
+    ("attributes", "image"),
+    [
+        ("service.name=rag,container.image.repo_digests=reg/rag@sha256%3Aab", "reg/rag@sha256:ab"),
+        ('container.image.repo_digests=["reg/rag@sha256:ab"]', "reg/rag@sha256:ab"),
+        ("container.image.name=reg/rag", None),
+        ("", None),
+    ],
+)
+def test_the_image_may_be_declared_as_opentelemetry_resources_declare_it(attributes: str, image: str | None) -> None:
+    assert load_settings({"OTEL_RESOURCE_ATTRIBUTES": attributes}).container_image == image
+
+
+def test_the_image_of_the_setting_goes_before_that_of_the_resource() -> None:
+    both = {"RAG_CONTAINER_IMAGE": "a@sha256:1", "OTEL_RESOURCE_ATTRIBUTES": "container.image.repo_digests=b@sha256:2"}
+    assert load_settings(both).container_image == "a@sha256:1"
+
+
+def test_none_leaves_a_setting_out_that_may_be_left_out_and_no_other() -> None:
+    assert load_settings({"RAG_TEMPERATURE": "none"}).temperature is None
+    with pytest.raises(InvalidSettings, match="RAG_TOP_K"):
+        load_settings({"RAG_TOP_K": "none"})

@@ -1,12 +1,16 @@
 """Errors as HTTP: one table from code to status, one body shape. Nothing else in the package knows a status."""
 
+import difflib
 from collections.abc import Sequence
 from typing import Any
 
 from fastapi.exceptions import RequestValidationError
 from pydantic import BaseModel, Field
 
+from rag_service.api.schemas import AskRequest
 from rag_service.errors import RagError
+from rag_service.record import Attempt
+from rag_service.reply import Trace, trace_of
 
 STATUS: dict[str, int] = {
     "invalid_json": 400,
@@ -53,6 +57,7 @@ class ErrorReply(BaseModel):
     error: ErrorBody
     trace_id: str
     request_id: str | None
+    trace: Trace | None = Field(description="What had been at work, where a release had been pinned before it went wrong; otherwise null.")
 
 
 def error_reply(
@@ -64,6 +69,7 @@ def error_reply(
     stage: str | None = None,
     param: str | None = None,
     details: dict[str, Any] | None = None,
+    trace: Trace | None = None,
 ) -> tuple[int, ErrorReply]:
     status = STATUS[code]
     retryable = status in _RETRYABLE
@@ -77,14 +83,15 @@ def error_reply(
         param=param,
         details=details or {},
     )
-    return status, ErrorReply(error=body, trace_id=trace_id, request_id=request_id)
+    return status, ErrorReply(error=body, trace_id=trace_id, request_id=request_id, trace=trace)
 
 
 def from_rag_error(error: RagError, *, trace_id: str, request_id: str | None) -> tuple[int, ErrorReply]:
     if error.code not in STATUS:
         return internal_error(trace_id=trace_id, request_id=request_id)
     message = error.message if not error.hint else f"{error.message}: {error.hint}"
-    return error_reply(error.code, message, trace_id=trace_id, request_id=request_id, stage=error.stage, param=error.param)
+    trace = trace_of(error.attempt) if isinstance(error.attempt, Attempt) else None
+    return error_reply(error.code, message, trace_id=trace_id, request_id=request_id, stage=error.stage, param=error.param, trace=trace)
 
 
 def internal_error(*, trace_id: str, request_id: str | None) -> tuple[int, ErrorReply]:
@@ -105,14 +112,16 @@ def _field(location: Sequence[str | int]) -> str:
 def from_validation(error: RequestValidationError, *, trace_id: str, request_id: str | None) -> tuple[int, ErrorReply]:
     """The first problem in words, all of them in `details`. What was sent is not repeated: it may be long, or private."""
     problems = [{"field": _field(problem["loc"]), "problem": problem["msg"]} for problem in error.errors()]
-    first = error.errors()[0]
+    unknown = next((number for number, problem in enumerate(error.errors()) if problem["type"] == "extra_forbidden"), None)
+    first = error.errors()[unknown or 0]  # a misspelt field explains why the right one is missing
     if first["type"] == "json_invalid":
         why = first.get("ctx", {}).get("error", "")
         return error_reply("invalid_json", f"the body is not valid JSON: {why}", trace_id=trace_id, request_id=request_id)
-    field = problems[0]["field"]
-    message = f"{field}: {problems[0]['problem']}"
-    if first["type"] == "extra_forbidden":
-        message = f"{field} is not a field of this request; /docs lists the fields"
+    field = problems[unknown or 0]["field"]
+    message = f"{field}: {problems[unknown or 0]['problem']}"
+    if unknown is not None:
+        close = difflib.get_close_matches(field, AskRequest.model_fields, n=1)
+        message = f"{field} is not a field of this request; " + (f"did you mean {close[0]}?" if close else "/docs lists the fields")
     return error_reply(
         "invalid_request", message, trace_id=trace_id, request_id=request_id, param=field, details={"problems": problems[:20]}
     )

@@ -9,8 +9,8 @@ from rich.text import Text
 
 from rag_service.ask import Question
 from rag_service.catalog import Catalog
-from rag_service.cli.console import err, errors_in_words, out
 from rag_service.cli.options import GeneratorOption, IndexesOption, JsonOption, NameOption
+from rag_service.console import err, errors_in_words, out
 from rag_service.release import Release
 from rag_service.reply import AskReply, CitationReply, reply_to
 from rag_service.settings import Settings, load_settings

@@ -4,7 +4,7 @@ import typer
 from rich.markup import escape
 from rich.table import Table
 
-from rag_service.cli.console import errors_in_words, out
+from rag_service.console import errors_in_words, out
 from rag_service.settings import PREFIX, Settings, explicitly_set, load_settings
 
 app = typer.Typer(no_args_is_help=True, help="Settings: what there is, and what is in force.")

@@ -7,8 +7,8 @@ from rich.markup import escape
 from rich.table import Table
 
 from rag_service.catalog import Catalog
-from rag_service.cli.console import err, errors_in_words, out, shown_bytes
 from rag_service.cli.options import IndexesOption
+from rag_service.console import err, errors_in_words, out, shown_bytes
 from rag_service.embedders.encoder import EncoderCard
 from rag_service.settings import load_settings
 from rag_service.wiring.encoders import export_encoder, exported_encoders, find_encoder
@@ -24,7 +24,7 @@ def export(
     indexes: IndexesOption = None,
 ) -> None:
     """Export an encoder to ONNX, and check its vectors against the original. Needs the extra [build]."""
-    with errors_in_words(interrupted="interrupted: nothing was written"):
+    with errors_in_words(interrupted=lambda: "interrupted: nothing was written"):
         settings = load_settings(encoder=encoder, precision=precision, indexes=indexes)
         catalog = Catalog(settings.indexes)
         if if_missing and (folder := find_encoder(settings, catalog)):

@@ -9,10 +9,10 @@ from rich.table import Table
 
 from rag_service.build import Built
 from rag_service.catalog import Catalog, check_name
-from rag_service.cli.console import BarProgress, err, errors_in_words, out, shown_bytes
 from rag_service.cli.options import GeneratorOption, IndexesOption, JsonOption, NameOption
+from rag_service.console import BarProgress, err, errors_in_words, out, shown_bytes
 from rag_service.errors import Damaged, NotFound, RagError
-from rag_service.manifest import BuildFacts, Manifest, read_build_facts, read_manifest, verify_files
+from rag_service.manifest import BuildFacts, Manifest, read_build_facts, read_manifest, verify_version
 from rag_service.settings import Settings, load_settings
 from rag_service.wiring.encoders import verify_encoder
 from rag_service.wiring.releases import make_release, open_release
@@ -40,7 +40,7 @@ def build(
 
     Example: rag-service index build docs/ --name handbook --activate
     """
-    with errors_in_words(interrupted="interrupted: nothing was changed, and what was served is still served"):
+    with errors_in_words(interrupted=lambda: "interrupted: nothing was changed, and what was served is still served"):
         settings = load_settings(name=name, indexes=indexes, encoder=encoder, chunk_tokens=chunk_tokens, store=store)
         check_name(settings.name)
         catalog = Catalog(settings.indexes)
@@ -89,8 +89,7 @@ def verify(version: VersionArgument = None, name: NameOption = None, indexes: In
     with errors_in_words():
         settings, catalog = _catalog(name, indexes)
         folder = catalog.version_folder(settings.name, version or _served_version(catalog, settings.name))
-        manifest = read_manifest(folder)
-        verify_files(folder, manifest.files)
+        manifest = verify_version(folder)
         read_build_facts(folder)
         card = verify_encoder(manifest, catalog)
         out.print(f"[green]intact[/green] {settings.name} {manifest.version}: {len(manifest.files) + 2} files, {manifest.digest}")

@@ -16,8 +16,8 @@ import uvicorn
 from rag_service.api.app import create_app
 from rag_service.api.schemas import Limits
 from rag_service.catalog import Catalog
-from rag_service.cli.console import err, errors_in_words, fail
 from rag_service.cli.options import IndexesOption, NameOption
+from rag_service.console import err, errors_in_words, fail
 from rag_service.errors import Conflict, RagError, StorageFailed
 from rag_service.release import Release
 from rag_service.serving import Service

@@ -9,15 +9,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from pydantic import ConfigDict, Field
+from pydantic import Field
 
-from rag_service.digests import canonical_json, digest_bytes, short_id
-from rag_service.errors import Damaged, NotFound
-from rag_service.manifest import FileEntry, Frozen, verify_files
+from rag_service.errors import NotFound
+from rag_service.stored import Addressed, FileEntry, Frozen, read_addressed, verify_files
 
 ENCODER_FILE = "encoder.json"
 MODEL_FILE = "model.onnx"
 TOKENIZER_FILE = "tokenizer.json"
+
+_EXPORT = "remove that folder and run `rag-service encoder export`, or copy it again from where it was exported"
 
 Precision = Literal["int8", "fp32"]
 
@@ -30,7 +31,7 @@ class EncoderSource(Frozen):
     files: dict[str, str]
 
 
-class EncoderCard(Frozen):
+class EncoderCard(Addressed):
     schema_: Literal["rag.encoder/v1"] = Field("rag.encoder/v1", alias="schema")
     name: str
     source: EncoderSource
@@ -42,19 +43,6 @@ class EncoderCard(Frozen):
     precision: Precision
     built_with: dict[str, str]
     files: dict[str, FileEntry]
-
-    model_config = ConfigDict(frozen=True, extra="forbid", validate_by_name=True, validate_by_alias=True)
-
-    def canonical(self) -> bytes:
-        return canonical_json(self.model_dump(mode="json", by_alias=True))
-
-    @property
-    def digest(self) -> str:
-        return digest_bytes(self.canonical())
-
-    @property
-    def id(self) -> str:
-        return short_id(self.digest)
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,26 +86,11 @@ def read_card(folder: Path) -> EncoderCard:
             f"encoder {folder.name} is not in {folder.parent.name}/",
             hint="`rag-service encoder list` shows what is there; copy its folder here, or export it with `rag-service encoder export`",
         )
-    data = path.read_bytes()
-    try:
-        card = EncoderCard.model_validate_json(data)
-        canonical = card.canonical()
-    except ValueError as error:  # of the schema, or a number that canonical JSON cannot hold
-        raise _damaged(folder.name, "it does not follow the schema rag.encoder/v1") from error
-    if canonical != data or card.id != folder.name:
-        raise _damaged(folder.name, "its content does not give the id that the folder is named by")
-    return card
+    return read_addressed(EncoderCard, path, folder.name, hint=_EXPORT)
 
 
 def verified_card(folder: Path) -> EncoderCard:
     """`read_card`, and every file of the encoder compared with its SHA-256."""
     card = read_card(folder)
-    verify_files(folder, card.files)
+    verify_files(folder, card.files, hint=_EXPORT)
     return card
-
-
-def _damaged(encoder: str, why: str) -> Damaged:
-    return Damaged(
-        f"encoders/{encoder}/{ENCODER_FILE} is damaged: {why}",
-        hint="remove that folder and run `rag-service encoder export`",
-    )

@@ -20,7 +20,7 @@ from rag_service.embedders.encoder import ENCODER_FILE, MODEL_FILE, TOKENIZER_FI
 from rag_service.embedders.onnx import OnnxEmbedder
 from rag_service.embedders.sentence_transformers import SentenceTransformersEmbedder, plain_tokenizer
 from rag_service.errors import Mismatch
-from rag_service.manifest import list_files
+from rag_service.stored import list_files
 
 if TYPE_CHECKING:
     import torch

@@ -54,9 +54,19 @@ def write_faiss(path: Path, batches: Iterable[Matrix], *, dimension: int, kind: 
         index.add(np.ascontiguousarray(batch, np.float32))
     try:
         faiss.write_index(index, str(path))
-        faiss.read_index(str(path), _MAPPED)  # when the disk fills up at the last bytes, FAISS only prints it: a cut file does not map
+        # When the disk fills up at the last bytes FAISS only prints it, so it is asked what it has written.
+        whole = faiss.read_index(str(path), _MAPPED).ntotal == index.ntotal
     except RuntimeError as error:
-        raise StorageFailed(f"FAISS could not write {path.name}", hint="is the disk full? What was served before is untouched") from error
+        raise _cut_short(path) from error
+    if not whole:
+        raise _cut_short(path)
+
+
+def _cut_short(path: Path) -> StorageFailed:
+    return StorageFailed(
+        f"could not write {path.name}: it is cut short",
+        hint="the disk is full, or a file-size limit was reached (`ulimit -f`); what was served before is untouched",
+    )
 
 
 def _empty_hnsw(dimension: int) -> Any:

@@ -5,9 +5,9 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from rag_service.errors import InvalidSettings
-from rag_service.manifest import Scalar
 from rag_service.ports import Embedder, Generator
 from rag_service.settings import Settings
+from rag_service.stored import Scalar
 
 
 @contextmanager

@@ -14,12 +14,13 @@ from rag_service.catalog import Catalog
 from rag_service.deployment import Deployment, describe_deployment, running_code
 from rag_service.digests import short_id
 from rag_service.errors import Damaged, Mismatch
-from rag_service.manifest import CHUNKS_FILE, VECTORS_FILE, BuildFacts, Manifest, Scalar, read_build_facts, read_manifest, verify_files
+from rag_service.manifest import CHUNKS_FILE, VECTORS_FILE, BuildFacts, Manifest, read_build_facts, read_manifest, verify_version
 from rag_service.ports import ChunkTable, Embedder, Generator, VectorStore
 from rag_service.prompt import load_template
 from rag_service.record import EmbedderIdentity, IndexIdentity, Lineage
 from rag_service.release import GeneratorRef, IndexRef, NamedDigest, PromptRef, Release, Retrieval
 from rag_service.settings import Settings
+from rag_service.stored import Scalar
 from rag_service.stores.chunks import SqliteChunks
 from rag_service.stores.faiss import FaissStore
 from rag_service.wiring.encoders import embedder_of
@@ -149,8 +150,7 @@ def _verified_manifest(folder: Path, release: Release) -> tuple[Manifest, BuildF
                 f"{built.name} ({short_id(built.digest)})",
                 hint="activate the index again",
             )
-    verify_files(folder, manifest.files)
-    return manifest, read_build_facts(folder)
+    return verify_version(folder), read_build_facts(folder)
 
 
 def _warm(embedder: Embedder) -> Embedder:

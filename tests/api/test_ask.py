@@ -20,7 +20,7 @@ def refused(reply: Any, status: int, code: str) -> dict[str, Any]:
     """The error of a reply that has the one error shape; checks what holds for all of them."""
     assert reply.status == status, reply.body
     body: dict[str, Any] = reply.json
-    assert set(body) == {"error", "trace_id", "request_id"}
+    assert set(body) == {"error", "trace_id", "request_id", "trace"}
     assert set(body["error"]) == ERROR_KEYS
     assert body["error"]["code"] == code
     assert body["error"]["message"]
@@ -177,12 +177,25 @@ def test_a_blank_question_is_refused(client: Any, question: str) -> None:
     assert "blank" in error["message"]
 
 
+def test_an_error_after_a_release_was_pinned_has_the_trace_of_it_and_one_before_has_none(client: Any) -> None:
+    after, before = client.ask({"question": " "}).json, client.ask({"question": 7}).json
+    assert after["trace"]["release"]["id"] == client.ask({"question": HOLIDAYS}).json["trace"]["release"]["id"]
+    assert after["trace"]["trace_id"] == after["trace_id"]
+    assert after["trace"]["stages"] == []
+    assert before["trace"] is None
+
+
+def test_a_misspelt_field_is_told_what_it_may_have_meant(client: Any) -> None:
+    error = refused(client.ask({"questoin": HOLIDAYS}), 422, "invalid_request")
+    assert error["message"] == "questoin is not a field of this request; did you mean question?"
+
+
 def test_a_question_of_100_000_characters_is_refused_with_the_limit_and_without_repeating_it(client: Any) -> None:
     reply = client.ask({"question": "q" * 100_000})
     error = refused(reply, 422, "invalid_question")
     assert "100,000" in error["message"]
     assert "4,000" in error["message"]
-    assert len(reply.body) < 1000
+    assert len(reply.body) < 4000
 
 
 @pytest.mark.parametrize(

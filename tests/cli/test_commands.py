@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from rag_service import __version__
 from rag_service.catalog import Catalog
 from rag_service.manifest import Manifest
 from rag_service.reply import AskReply
@@ -29,6 +30,11 @@ def test_every_command_explains_itself(cli: Cli, path: list[str]) -> None:
     outcome = cli(*path, "--help")
     assert outcome.code == 0
     assert "Usage:" in outcome.out
+
+
+def test_the_version_is_one_line(cli: Cli) -> None:
+    outcome = cli("--version")
+    assert (outcome.code, outcome.out) == (0, f"rag-service {__version__}\n")
 
 
 @pytest.mark.parametrize("path", [[], ["index"], ["encoder"], ["config"]], ids=" ".join)

@@ -8,7 +8,7 @@ import pytest
 from langchain_core.embeddings import Embeddings
 
 from rag_service.embedders.langchain import BATCH_TEXTS, EstimatingTokenizer, LangChainEmbedder
-from rag_service.errors import InvalidSettings, Mismatch, MissingDependency, PassageTooLong, EmbedderFailed
+from rag_service.errors import EmbedderFailed, InvalidSettings, Mismatch, MissingDependency, PassageTooLong
 
 KEY = "sk-proj-Zx81AbCdEfGh29IjKlMnOp37QrStUvWx"
 

@@ -11,14 +11,14 @@ import typer
 from rich.console import Console
 from typer.testing import CliRunner
 
-from eval.__main__ import app
-from eval.console import BarProgress, errors_in_words
+from eval.__main__ import app, interrupted
 from eval.questions import EvalQuestion, QuestionSet
 from eval.report import from_json
 from eval.run import evaluate
 from eval.table import table
 from rag_service.ask import Pipeline
 from rag_service.catalog import Catalog
+from rag_service.console import BarProgress, errors_in_words
 from rag_service.errors import RagError
 from rag_service.release import Release
 from rag_service.settings import Settings
@@ -177,14 +177,14 @@ def test_an_interruption_says_how_far_it_came(capsys: pytest.CaptureFixture[str]
     progress = BarProgress()
     progress.stage("asking", 3)
     progress.advance()
-    with pytest.raises(typer.Exit) as ended, errors_in_words(progress):
+    with pytest.raises(typer.Exit) as ended, errors_in_words(interrupted=lambda: interrupted(progress)):
         raise KeyboardInterrupt
     assert ended.value.exit_code == 130
     assert "interrupted after 1 of 3 questions; nothing was written" in capsys.readouterr().err
 
 
 def test_markup_in_an_error_is_shown_as_it_is(capsys: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(typer.Exit), errors_in_words(BarProgress()):
+    with pytest.raises(typer.Exit), errors_in_words(interrupted=lambda: interrupted(BarProgress())):
         raise RagError("no document [bold]", hint="see [/dim]")
     assert "no document [bold]" in capsys.readouterr().err
 

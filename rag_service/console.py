@@ -1,6 +1,6 @@
-"""How the command line speaks: results on stdout, everything else on stderr, one form for errors."""
+"""How command lines speak, `rag-service` and `python -m eval` alike: results on stdout, all else on stderr, one form for errors."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import TracebackType
 from typing import NoReturn, Self
@@ -32,14 +32,14 @@ EXIT_INTERRUPTED = 130
 
 
 @contextmanager
-def errors_in_words(*, interrupted: str = "interrupted") -> Iterator[None]:
+def errors_in_words(*, interrupted: Callable[[], str] = lambda: "interrupted") -> Iterator[None]:
     """Ends the program with a sentence and an exit code: 1 for what went wrong, 2 for a wrong call, 130 for Ctrl-C."""
     try:
         yield
     except RagError as error:
         fail(error)
     except KeyboardInterrupt as error:
-        err.print(f"\n[yellow]{escape(interrupted)}[/yellow]")
+        err.print(f"\n[yellow]{escape(interrupted())}[/yellow]")
         raise typer.Exit(EXIT_INTERRUPTED) from error
 
 
@@ -51,7 +51,7 @@ def fail(error: RagError) -> NoReturn:
 
 
 class BarProgress:
-    """The `Progress` port drawn as one bar a stage; silent where stderr is not a terminal."""
+    """The `Progress` port drawn as one bar a stage; silent where stderr is not a terminal. Remembers how far the stage has come."""
 
     def __init__(self) -> None:
         self._bars = Progress(
@@ -66,6 +66,8 @@ class BarProgress:
             disable=not err.is_terminal,
         )
         self._current: TaskID | None = None
+        self.done = 0
+        self.total: int | None = None
 
     def __enter__(self) -> Self:
         self._bars.start()
@@ -79,8 +81,10 @@ class BarProgress:
     def stage(self, name: str, total: int | None) -> None:
         self._finish_stage()
         self._current = self._bars.add_task(name.capitalize(), total=total)
+        self.done, self.total = 0, total
 
     def advance(self, amount: int = 1) -> None:
+        self.done += amount
         if self._current is not None:
             self._bars.advance(self._current, amount)
 
