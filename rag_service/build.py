@@ -49,7 +49,7 @@ from rag_service.stores.faiss import build_parameters, kind_for, write_faiss
 from rag_service.stores.scratch import Scratch
 from rag_service.types import Document, Matrix, Skipped
 
-_BATCH = 256
+_BATCH = 64
 """Chunks handed to the embedder at a time; it embeds each alone, so this only sets how often progress is told."""
 
 
