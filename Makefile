@@ -1,7 +1,8 @@
 # `make help` lists the targets. Each sets up what it needs and skips what is done.
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
-HOST ?= 127.0.0.1
-PORT ?= 8000
+# HOST only from the command line of make: shells set a variable of that name to the machine.
+HOST := 127.0.0.1
+PORT ?= $(or $(RAG_PORT),8000)
 VENV := .venv
 BIN := $(VENV)/bin
 INDEXES := $(or $(RAG_INDEXES),indexes)

@@ -85,7 +85,7 @@ class Pipeline:
             completion = self._generate(prompt, progress, question.deadline_s)
             reason = abstention.after_generation(completion)
             if reason is None:
-                cited = self._cite(completion, hits[: len(prompt.passages)], progress)
+                cited = self._cite(completion, hits[: len(prompt.passages)], progress, question.deadline_s)
         return Record(
             answer_id=new_answer_id(),
             trace_id=trace_id,
@@ -159,8 +159,8 @@ class Pipeline:
             progress.done("generate", digest_text(completion.text), time.perf_counter() - began)
         return completion
 
-    def _cite(self, completion: Completion, hits: list[Hit], progress: _Progress) -> CitedAnswer:
-        with _stage("cite", None):
+    def _cite(self, completion: Completion, hits: list[Hit], progress: _Progress, deadline_s: float | None) -> CitedAnswer:
+        with _stage("cite", deadline_s):
             began = time.perf_counter()
             cited = cite(completion, hits)
             places: list[Json] = [[citation.marker, citation.chunk.id, list(citation.quote_span)] for citation in cited.citations]

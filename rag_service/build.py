@@ -5,6 +5,7 @@ version is named by what came out, so the same documents with the same settings 
 under its name in one rename, complete; until then nothing can be served from it.
 """
 
+import os
 import shutil
 import sqlite3
 import sys
@@ -111,7 +112,9 @@ def build_index(
                 facts = BuildFacts(built_at=datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"), duration_s=duration_s, source=source)
                 final = versions / manifest.version
                 existing = _intact(final)
-                if existing is None:
+                if existing is not None:
+                    os.utime(final)  # it is the newest again: `index activate` without a version means this one
+                else:
                     write_manifest(staged, manifest, facts)
                     _replace(staged, final)
         finally:

@@ -20,7 +20,10 @@ from rag_service.release import CodeRef
 
 _PACKAGE = Path(__file__).parent
 _IMAGE_DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
-_ONLY_TALKS_TO_PEOPLE = frozenset({"api", "cli", "web", "console.py", "__main__.py"})
+_NOT_ANSWERING = frozenset(
+    {"__main__.py", "api", "cli", "console.py", "web", "serving.py", "telemetry"}
+    | {"build.py", "chunking.py", "loading", "embedders/export.py", "stores/scratch.py", "wiring/building.py"}
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,13 +73,17 @@ def describe_deployment(*, environment: str, declared_image: str | None, declare
 
 @cache
 def running_code() -> CodeRef:
-    """The version of this package and a digest over the sources that can change an answer."""
+    """The version of this package, and a digest over what it takes to answer: its sources and the libraries that compute.
+
+    What only builds is left out, because the index version names it, and so is what only talks to people.
+    """
     sources = {
         path.relative_to(_PACKAGE).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest()
         for path in sorted(_PACKAGE.rglob("*.py"))
-        if path.relative_to(_PACKAGE).parts[0] not in _ONLY_TALKS_TO_PEOPLE
+        if not _NOT_ANSWERING & {path.relative_to(_PACKAGE).as_posix(), path.relative_to(_PACKAGE).parts[0]}
     }
-    return CodeRef(version=__version__, digest=digest_json(sources))
+    libraries = {package: version(package) for package in ("faiss-cpu", "numpy", "onnxruntime", "tokenizers")}
+    return CodeRef(version=__version__, digest=digest_json({"sources": sources, "libraries": libraries}))
 
 
 def _image(declared: str | None) -> Image | None:

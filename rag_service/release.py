@@ -54,7 +54,7 @@ class GeneratorRef(Frozen):
 class CodeRef(Frozen):
     version: str
     digest: Digest
-    """Over the package's source files, but for those that only talk to people (`api`, `cli`)."""
+    """Over the sources and library versions that it takes to answer (`deployment.running_code`)."""
 
 
 class Release(Addressed):

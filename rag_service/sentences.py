@@ -12,7 +12,10 @@ _ABBREVIATION = re.compile(
     r"\b(?:e\.g|i\.e|etc|vs|cf|al|approx|figs?|eq|sec|ch|vol|pp?|st|dr|mrs?|ms|prof|jr|sr|inc|ltd|co|u\.s|u\.k|[a-z])\.$",
     re.IGNORECASE,
 )
-_WORD = re.compile(r"\w+(?:[._'’-]\w+)*")
+_UNSPACED = "\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\u0e00-\u0e7f"
+"""Kana, Chinese characters and Thai: written without spaces, so each character counts as a word."""
+_LETTERS = rf"(?:(?![{_UNSPACED}])\w)+"
+_WORD = re.compile(rf"[{_UNSPACED}]|{_LETTERS}(?:[._'’-]{_LETTERS})*")
 
 
 class Span(NamedTuple):

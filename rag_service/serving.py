@@ -102,12 +102,15 @@ class Service:
         if self._failed and self._failed[0] == active and time.monotonic() < self._failed[1]:
             return
         if self._opening.acquire(blocking=False):
-            _in_background(lambda: self._switch_in_background(active))
+            _in_background(self._switch_in_background)
 
-    def _switch_in_background(self, active: str) -> None:
-        """Ends with the lock released, which `_follow_active` took."""
+    def _switch_in_background(self) -> None:
+        """Ends with the lock released, which `_follow_active` took. Reads the pointer anew: it may have moved on meanwhile."""
+        active = ""
         try:
-            self._switch_to(active)
+            active = self._active_id()
+            if active != self._served_id:
+                self._switch_to(active)
         except RagError as error:
             self._failed = (active, time.monotonic() + _RETRY_FAILED_S)
             self._complain(error)

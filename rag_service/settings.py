@@ -88,8 +88,9 @@ def load_settings(environ: Mapping[str, str] | None = None, **given: object) -> 
     from_environ = _from_environ(environ)
     declared = {"container_image": image} if (image := _image_of_the_resource(environ)) else {}
     values = {**declared, **from_file, **from_environ, **{name: value for name, value in given.items() if value is not None}}
+    values = {name: _plain(name, value) for name, value in values.items()}
     try:
-        return Settings.model_validate(values)
+        settings = Settings.model_validate(values)
     except ValidationError as error:
         problem = error.errors()[0]
         name = str(problem["loc"][0])
@@ -98,6 +99,18 @@ def load_settings(environ: Mapping[str, str] | None = None, **given: object) -> 
         else:
             shown = PREFIX + name.upper() if name in from_environ else f"{name} in {where}"
         raise InvalidSettings(f"{shown} is {values[name]!r}: {problem['msg']}", hint=_description(name), param=name) from error
+    if settings.indexes.exists() and not settings.indexes.is_dir():
+        raise InvalidSettings(f"indexes is {settings.indexes}, which is not a folder", hint=_description("indexes"), param="indexes")
+    return settings
+
+
+def _plain(name: str, value: object) -> object:
+    """`none` where a setting can be left out, and words in any case."""
+    if not isinstance(value, str):
+        return value
+    if value.lower() == "none" and _may_be_none(name):
+        return None
+    return value.lower() if name == "log_level" else value
 
 
 def explicitly_set(environ: Mapping[str, str] | None = None) -> frozenset[str]:
@@ -106,8 +119,8 @@ def explicitly_set(environ: Mapping[str, str] | None = None) -> frozenset[str]:
     return frozenset({*_from_file(environ)[0], *_from_environ(environ)})
 
 
-def _from_environ(environ: Mapping[str, str]) -> dict[str, str | None]:
-    found: dict[str, str | None] = {}
+def _from_environ(environ: Mapping[str, str]) -> dict[str, str]:
+    found: dict[str, str] = {}
     for variable, value in environ.items():
         if not variable.startswith(PREFIX) or variable == "RAG_CONFIG":
             continue
@@ -115,7 +128,7 @@ def _from_environ(environ: Mapping[str, str]) -> dict[str, str | None]:
         if name not in Settings.model_fields:
             raise _unknown(variable, [PREFIX + field.upper() for field in (*Settings.model_fields, "config")])
         if value != "":  # an empty variable is how compose files and CI spell "not set"
-            found[name] = None if value.lower() == "none" and _may_be_none(name) else value
+            found[name] = value
     return found
 
 

@@ -166,6 +166,22 @@ def test_an_activation_is_followed_without_a_question_when_readiness_is_asked(pi
     eventually(lambda: service.readiness().release == two.lineage.release.id, within_s=1.0)
 
 
+def test_a_pointer_that_moves_on_while_the_switch_begins_is_not_followed_to_where_it_was(
+    pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shelf = Shelf({"one": variant(pipeline, 1), "two": variant(pipeline, 2), "three": variant(pipeline, 3)}, "one")
+    service = started(shelf)
+    read: list[str] = []
+
+    def moves_on() -> str:
+        read.append("")
+        return "two" if len(read) == 1 else "three"  # moved between the look that starts the switch and the switch itself
+
+    monkeypatch.setattr(service, "_active_id", moves_on)
+    eventually(lambda: top_k(service) == 3)
+    assert shelf.opened == ["one", "three"]
+
+
 @pytest.mark.parametrize("error", [Damaged("a bit is wrong"), RuntimeError("never thought of")])
 def test_a_release_that_cannot_be_opened_does_not_take_over_and_is_reported(pipeline: Pipeline, error: Exception) -> None:
     shelf = Shelf({"one": pipeline, "two": error}, "one")

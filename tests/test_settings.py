@@ -162,3 +162,10 @@ def test_none_leaves_a_setting_out_that_may_be_left_out_and_no_other() -> None:
     assert load_settings({"RAG_TEMPERATURE": "none"}).temperature is None
     with pytest.raises(InvalidSettings, match="RAG_TOP_K"):
         load_settings({"RAG_TOP_K": "none"})
+
+
+def test_words_are_understood_in_any_case_and_none_in_a_file_too(tmp_path: Path) -> None:
+    file = tmp_path / "rag.toml"
+    file.write_text('temperature = "none"\nlog_level = "INFO"\n')
+    loaded = load_settings({"RAG_CONFIG": str(file)})
+    assert (loaded.temperature, loaded.log_level) == (None, "info")

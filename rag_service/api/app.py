@@ -1,6 +1,5 @@
 """The HTTP service: routes, and the table of errors applied. Everything it needs is handed in."""
 
-import time
 from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Annotated, Any
@@ -14,7 +13,7 @@ from starlette.exceptions import HTTPException
 from rag_service import __version__
 from rag_service.api.errors import ErrorReply, error_reply, from_rag_error, from_validation
 from rag_service.api.schemas import AskRequest, InfoReply, Limits, LiveReply, ReadyReply
-from rag_service.api.trace import TraceMiddleware, current_ids
+from rag_service.api.trace import REQUEST_HEADER, TraceMiddleware, current_ids
 from rag_service.ask import Question
 from rag_service.errors import InvalidInput, RagError
 from rag_service.reply import AskReply, identity_of, reply_to
@@ -66,16 +65,20 @@ def create_app(service: Service, limits: Limits, *, lifespan: AbstractAsyncConte
 
 def _add_ask(app: FastAPI, service: Service, limits: Limits) -> None:
     @app.post("/ask", responses=_ERRORS, tags=["ask"])
-    def ask(body: AskRequest, _: Annotated[None, Depends(_require_json)]) -> AskReply:
+    def ask(body: AskRequest, response: Response, _: Annotated[None, Depends(_require_json)]) -> AskReply:
         """One question, one answer with its citations and its whole trace. An abstention is a 200 with `status: abstained`."""
         if body.top_k is not None and body.top_k > limits.max_top_k:
             raise InvalidInput(f"top_k is {body.top_k}; at most {limits.max_top_k} is accepted", param="top_k")
+        ids = current_ids()
+        request_id = body.request_id or ids.request_id
+        if request_id:
+            response.headers[REQUEST_HEADER] = request_id
         question = Question(
             text=body.question,
             top_k=body.top_k,
             min_score=body.min_score,
-            request_id=body.request_id or current_ids().request_id,
-            deadline_s=time.monotonic() + limits.timeout_s,
+            request_id=request_id,
+            deadline_s=ids.arrived_s + limits.timeout_s,
         )
         return reply_to(service.pin().ask(question), include_chunks="chunks" in body.include)
 

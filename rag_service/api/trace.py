@@ -5,6 +5,7 @@ Pure ASGI, because its context must be the one that handlers run in, and because
 
 import logging
 import re
+import time
 from contextvars import ContextVar
 from dataclasses import dataclass
 
@@ -29,6 +30,8 @@ _REQUEST_ID = re.compile(r"[\x21-\x7e]{1,128}")
 class RequestIds:
     trace_id: str
     request_id: str | None
+    arrived_s: float
+    """`time.monotonic()` when its first byte was handled: the time for an answer includes the wait for a thread."""
 
 
 _current: ContextVar[RequestIds] = ContextVar("request_ids")
@@ -55,7 +58,7 @@ class TraceMiddleware:
         headers = Headers(scope=scope)
         with within(remote_context(headers.get("traceparent"))) as trace_id:
             asked = headers.get(REQUEST_HEADER, "")
-            ids = RequestIds(trace_id, asked if _REQUEST_ID.fullmatch(asked) else None)
+            ids = RequestIds(trace_id, asked if _REQUEST_ID.fullmatch(asked) else None, time.monotonic())
             token = _current.set(ids)
             try:
                 await self._answer(scope, receive, send, headers, ids)
@@ -72,7 +75,7 @@ class TraceMiddleware:
                 reply_headers = MutableHeaders(scope=message)
                 reply_headers[TRACE_HEADER] = ids.trace_id
                 if ids.request_id:
-                    reply_headers[REQUEST_HEADER] = ids.request_id
+                    reply_headers.setdefault(REQUEST_HEADER, ids.request_id)
             await send(message)
 
         limit = self._max_body_bytes

@@ -11,10 +11,9 @@ from rag_service.ask import Question
 from rag_service.catalog import Catalog
 from rag_service.cli.options import GeneratorOption, IndexesOption, JsonOption, NameOption
 from rag_service.console import err, errors_in_words, out
-from rag_service.release import Release
 from rag_service.reply import AskReply, CitationReply, reply_to
-from rag_service.settings import Settings, load_settings
-from rag_service.wiring.releases import make_release, open_release
+from rag_service.settings import load_settings
+from rag_service.wiring.releases import open_release, remember, with_generator
 
 _WHY = {
     "no_hits": "nothing in the index is near this question",
@@ -40,21 +39,20 @@ def ask(
     with errors_in_words():
         settings = load_settings(name=name, indexes=indexes, top_k=top_k, min_score=min_score, generator=generator)
         catalog = Catalog(settings.indexes)
-        release = _release(settings, catalog, ad_hoc=generator is not None)
-        pipeline = open_release(settings, catalog, settings.name, release).pipeline
-        record = pipeline.ask(Question(question, top_k=top_k, min_score=min_score))
+        active = catalog.release(settings.name, catalog.active_id(settings.name))
+        release = active if generator is None else with_generator(active, settings, catalog, settings.name)
+        opened = open_release(settings, catalog, settings.name, release)
+        if opened.pipeline.lineage.release != active:
+            remember(catalog, settings.name, opened)
+        if opened.differences:
+            changed = " and ".join(opened.differences)
+            err.print(f"[yellow]warning[/yellow] {changed} changed since release {active.id} was activated; what is here now answers")
+        record = opened.pipeline.ask(Question(question, top_k=top_k, min_score=min_score))
         reply = reply_to(record, include_chunks=as_json)
     if as_json:
         out.print_json(reply.model_dump_json())
     else:
         _print(reply)
-
-
-def _release(settings: Settings, catalog: Catalog, *, ad_hoc: bool) -> Release:
-    active = catalog.release(settings.name, catalog.active_id(settings.name))
-    if not ad_hoc:
-        return active
-    return make_release(settings, catalog, settings.name, active.index.version)
 
 
 def _print(reply: AskReply) -> None:

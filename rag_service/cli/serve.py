@@ -18,11 +18,12 @@ from rag_service.api.schemas import Limits
 from rag_service.catalog import Catalog
 from rag_service.cli.options import IndexesOption, NameOption
 from rag_service.console import err, errors_in_words, fail
-from rag_service.errors import Conflict, RagError, StorageFailed
+from rag_service.errors import Conflict, RagError
 from rag_service.release import Release
 from rag_service.serving import Service
 from rag_service.settings import RELEASE_FIELDS, Settings, explicitly_set, load_settings
-from rag_service.wiring.releases import Opened, Report, deployment_of, open_release
+from rag_service.wiring.generators import generator_spec
+from rag_service.wiring.releases import Opened, Report, deployment_of, open_release, remember
 
 logger = logging.getLogger("rag_service.serve")
 
@@ -62,7 +63,7 @@ def _run(settings: Settings, catalog: Catalog, listener: socket.socket) -> RagEr
         release = catalog.release(settings.name, release_id)
         opened = open_release(settings, catalog, settings.name, release, deployment=deployment, report=report)
         if opened.differences:
-            _remember(catalog, settings.name, opened)
+            remember(catalog, settings.name, opened)
         return opened
 
     def failed(error: RagError) -> None:
@@ -91,14 +92,6 @@ def _run(settings: Settings, catalog: Catalog, listener: socket.socket) -> RagEr
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, signal.SIG_DFL)  # who does not want to wait for a model that is still loading says it once more
     return problems[0] if problems else None
-
-
-def _remember(catalog: Catalog, name: str, opened: Opened) -> None:
-    """Stores the release that really runs, so that the id in its traces can be looked up. A read-only folder does not stop serving."""
-    try:
-        catalog.add_release(name, opened.pipeline.lineage.release)
-    except StorageFailed as error:
-        logger.warning("release %s cannot be stored: %s", opened.pipeline.lineage.release.id, error.message)
 
 
 def _listening(settings: Settings) -> socket.socket:
@@ -137,7 +130,8 @@ def _warn_of_settings_without_effect(settings: Settings, release: Release) -> No
         "generator": release.generator.spec,
         **{name: value for name, value in release.generator.options.items() if name in RELEASE_FIELDS},
     }
-    differing = [name for name in fixed if name in explicitly_set() and getattr(settings, name) != fixed[name]]
+    asked = settings.model_copy(update={"generator": generator_spec(settings)})
+    differing = [name for name in fixed if name in explicitly_set() and getattr(asked, name) != fixed[name]]
     for name in differing:
         err.print(
             f"[yellow]warning[/yellow] {name} is set to {getattr(settings, name)!r}, but the active release was made with "

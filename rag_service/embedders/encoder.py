@@ -11,6 +11,7 @@ from typing import Literal
 
 from pydantic import Field
 
+from rag_service.digests import file_digest
 from rag_service.errors import NotFound
 from rag_service.stored import Addressed, FileEntry, Frozen, read_addressed, verify_files
 
@@ -41,7 +42,6 @@ class EncoderCard(Addressed):
     query_prefix: str
     passage_prefix: str
     precision: Precision
-    built_with: dict[str, str]
     files: dict[str, FileEntry]
 
 
@@ -55,6 +55,8 @@ class Pin:
     """Python package whose folder `model/` carries the files."""
     sha256: dict[str, str]
 
+
+_MODEL_FILES = frozenset({".safetensors", ".bin", ".json", ".txt", ".model"})
 
 DEFAULT_ENCODER = "all-MiniLM-L6-v2"
 
@@ -76,6 +78,18 @@ PINS = {
 def room_tokens(window_tokens: int, prefixes: Sequence[str], count: Callable[[str], int]) -> int:
     """The longest text that fits into the window behind each of `prefixes`: what a tokenizer tells others its window is."""
     return window_tokens - max((count(prefix) - count("") for prefix in prefixes), default=0)
+
+
+def known_source(name: str) -> EncoderSource:
+    """What is known of the bytes that `name` stands for: a pinned encoder, a model folder on this machine, or a name on a hub."""
+    if pin := PINS.get(name):
+        return EncoderSource(repository=pin.repository, revision=pin.revision, files=pin.sha256)
+    folder = Path(name)
+    if not folder.is_dir():
+        return EncoderSource(repository=name, revision=None, files={})
+    files = sorted(path for path in folder.rglob("*") if path.is_file() and path.suffix in _MODEL_FILES)
+    digests = {path.relative_to(folder).as_posix(): file_digest(path).sha256 for path in files}
+    return EncoderSource(repository=folder.name, revision=None, files=digests)
 
 
 def read_card(folder: Path) -> EncoderCard:

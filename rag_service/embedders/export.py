@@ -10,7 +10,6 @@ from __future__ import annotations
 import json
 import logging
 import warnings
-from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -62,7 +61,6 @@ def export_encoder(name: str, folder: Path, *, precision: Precision) -> EncoderC
         query_prefix=reference.query_prefix,
         passage_prefix=reference.passage_prefix,
         precision=precision,
-        built_with={package: version(package) for package in ("onnx", "onnxruntime", "sentence-transformers", "torch", "transformers")},
         files=list_files(folder, [MODEL_FILE, TOKENIZER_FILE]),
     )
     (folder / ENCODER_FILE).write_bytes(card.canonical())

@@ -18,7 +18,7 @@ import numpy as np
 from tokenizers import Tokenizer
 
 from rag_service.digests import digest_json, digest_text, file_digest
-from rag_service.embedders.encoder import PINS, EncoderSource, room_tokens
+from rag_service.embedders.encoder import PINS, EncoderSource, known_source, room_tokens
 from rag_service.errors import Mismatch, MissingDependency, NotFound, PassageTooLong
 from rag_service.types import Matrix, Vector
 
@@ -149,6 +149,7 @@ def locate(name: str) -> tuple[Path | None, EncoderSource]:
 
     Raises `Mismatch` when a pinned model's files differ from the published ones, `NotFound` for a path that is not there.
     """
+    source = known_source(name)
     if pin := PINS.get(name):
         spec = find_spec(pin.wheel)
         if spec is None or spec.origin is None:
@@ -160,12 +161,9 @@ def locate(name: str) -> tuple[Path | None, EncoderSource]:
                     f"{file} of {name} is not the published file: its SHA-256 differs from revision {pin.revision[:12]}",
                     hint=f"reinstall the package {pin.wheel.replace('_', '-')}; if that does not help, do not use it",
                 )
-        return folder, EncoderSource(repository=pin.repository, revision=pin.revision, files=pin.sha256)
-    folder = Path(name)
-    if folder.is_dir():
-        files = sorted(path for path in folder.rglob("*") if path.is_file() and path.suffix in {".safetensors", ".json", ".bin"})
-        digests = {path.relative_to(folder).as_posix(): file_digest(path).sha256 for path in files}
-        return folder, EncoderSource(repository=folder.name, revision=None, files=digests)
+        return folder, source
+    if (folder := Path(name)).is_dir():
+        return folder, source
     if os.sep in name and name.count("/") != 1:
         raise NotFound(f"there is no model folder {name}", hint=f"give a folder, a hub name, or a pinned encoder: {', '.join(PINS)}")
-    return None, EncoderSource(repository=name, revision=None, files={})
+    return None, source

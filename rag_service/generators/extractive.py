@@ -34,6 +34,7 @@ _STOP_WORDS = frozenset(
 _NOT_PROSE = re.compile(r"\s*(?:#{1,6}\s|///|\{\*|\||!\[|<[a-z/!]|[-*_]{3,}\s*$)")
 _UNDERLINE = re.compile(r"\n\s*(?:=+|-+)\s*$")
 """What makes a heading of the line above it in Markdown. Formats other than Markdown have headings without any mark."""
+_CODE = digest_bytes(Path(__file__).read_bytes())  # of what runs: the file may be replaced while it does
 _FENCE = re.compile(r"\s*(?:```|~~~)")
 _LIST_ITEM = re.compile(r"\s*(?:[-*+•]|\d{1,3}[.)])\s")
 
@@ -67,8 +68,7 @@ class ExtractiveGenerator:
 
     @property
     def digest(self) -> str:
-        code = digest_bytes(Path(__file__).read_bytes())
-        return digest_json({"code": code, "encoder": self._embedder.digest, "parameters": self.parameters})
+        return digest_json({"code": _CODE, "encoder": self._embedder.digest, "parameters": self.parameters})
 
     def count_tokens(self, text: str) -> int:
         return -(-len(text) // 4)

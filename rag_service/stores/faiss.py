@@ -122,6 +122,6 @@ class FaissStore:
     def _search_parameters(self, fetch: int) -> Any:
         if isinstance(self._index, faiss.IndexHNSW):
             return faiss.SearchParametersHNSW(  # type: ignore[attr-defined]  # made by SWIG, unknown to its stub
-                efSearch=max(HNSW_EF_SEARCH, 2 * fetch)
+                efSearch=max(HNSW_EF_SEARCH, fetch)
             )
         return None

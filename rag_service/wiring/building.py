@@ -3,7 +3,7 @@
 from importlib.metadata import version
 from pathlib import Path
 
-from rag_service import loading
+from rag_service import loading, normalise
 from rag_service.build import Built, Recipe, build_index
 from rag_service.catalog import Catalog, check_name
 from rag_service.chunking import ChunkParameters, describe, make_chunker
@@ -39,7 +39,8 @@ def _loader_part(limits: LoadLimits) -> Part:
     """Limits, loader code and parser versions: whatever decides what text an input becomes."""
     parameters = {"max_file_bytes": limits.max_file_bytes, "max_document_chars": limits.max_document_chars}
     folder = Path(loading.__file__).parent
-    code = {path.name: file_digest(path).sha256 for path in sorted(folder.glob("*.py"))}
-    parsers = {package: version(package) for package in ("markdown-it-py", "mdit-py-plugins", "pypdf", "python-docx", "selectolax")}
+    sources = [*sorted(folder.glob("*.py")), Path(normalise.__file__)]
+    code = {path.name: file_digest(path).sha256 for path in sources}
+    parsers = {package: version(package) for package in ("lxml", "markdown-it-py", "mdit-py-plugins", "pypdf", "python-docx", "selectolax")}
     digest = digest_json({"parameters": parameters, "code": code, "parsers": parsers})
     return Part(name="files", digest=digest, parameters={**parameters})

@@ -7,7 +7,7 @@ from typing import assert_never
 from rag_service.catalog import ENCODERS_FOLDER, Catalog
 from rag_service.digests import short_id
 from rag_service.durable import publish_folder, remove_stale_staging, staging_folder
-from rag_service.embedders.encoder import DEFAULT_ENCODER, PINS, EncoderCard, read_card, verified_card
+from rag_service.embedders.encoder import DEFAULT_ENCODER, PINS, EncoderCard, known_source, read_card, verified_card
 from rag_service.errors import Damaged, Mismatch, NotFound
 from rag_service.manifest import Manifest
 from rag_service.ports import Embedder
@@ -38,12 +38,12 @@ def embedder_to_build_with(settings: Settings, catalog: Catalog) -> Embedder:
 
 
 def find_encoder(settings: Settings, catalog: Catalog) -> Path | None:
-    """The newest exported encoder whose id, or whose name and precision, the settings ask for."""
+    """The newest exported encoder that the settings ask for: by its id, or exported from that very model in that precision."""
     folders = [(card, folder) for card, folder in exported_encoders(catalog) if isinstance(card, EncoderCard)]
-    wanted = Path(settings.encoder).name
-    found = [
-        folder for card, folder in folders if card.id == settings.encoder or (card.name == wanted and card.precision == settings.precision)
-    ]
+    found = [folder for card, folder in folders if card.id == settings.encoder]
+    if not found:
+        source = known_source(settings.encoder)  # a name alone proves nothing: other weights may be called the same
+        found = [folder for card, folder in folders if card.source == source and card.precision == settings.precision]
     return max(found, key=lambda folder: folder.stat().st_mtime_ns, default=None)
 
 

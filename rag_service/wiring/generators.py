@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from rag_service.digests import file_digest
 from rag_service.errors import InvalidSettings
 from rag_service.ports import Embedder, Generator
 from rag_service.settings import Settings
@@ -35,11 +36,20 @@ def open_generator(spec: str, options: dict[str, Scalar], embedder: Embedder) ->
         )
 
 
+def generator_spec(settings: Settings) -> str:
+    """As a release keeps it: the path of a model file is absolute, since a server may run in another folder."""
+    provider, _, model = settings.generator.partition(":")
+    return f"{provider}:{Path(model).absolute()}" if provider == "llamacpp" and model else settings.generator
+
+
 def generator_options(settings: Settings) -> dict[str, Scalar]:
+    """As a release keeps them. Those of a model file hold its SHA-256: other bytes at the same path are another release, or refused."""
     if settings.generator == "extractive":
         return {}
     common: dict[str, Scalar] = {"max_tokens": settings.max_tokens, "temperature": settings.temperature, "seed": settings.seed}
     if settings.generator.startswith("llamacpp:"):
         given = {name: value for name, value in common.items() if value is not None}
-        return {**given, "threads": settings.generator_threads}
+        path = Path(settings.generator.removeprefix("llamacpp:"))
+        pinned = {"expected_sha256": file_digest(path).sha256} if path.is_file() else {}  # if it is not there, opening it says so
+        return {**given, **pinned, "threads": settings.generator_threads}
     return {**common, "base_url": settings.generator_base_url, "timeout_s": settings.timeout_s}

@@ -1,5 +1,6 @@
 """Releases: made from settings, and opened, with proof, to pipelines that answer."""
 
+import logging
 import weakref
 from collections.abc import Callable
 from contextlib import ExitStack, closing
@@ -13,7 +14,7 @@ from rag_service.ask import Pipeline
 from rag_service.catalog import Catalog
 from rag_service.deployment import Deployment, describe_deployment, running_code
 from rag_service.digests import short_id
-from rag_service.errors import Damaged, Mismatch
+from rag_service.errors import Damaged, Mismatch, StorageFailed
 from rag_service.manifest import CHUNKS_FILE, VECTORS_FILE, BuildFacts, Manifest, read_build_facts, read_manifest, verify_version
 from rag_service.ports import ChunkTable, Embedder, Generator, VectorStore
 from rag_service.prompt import load_template
@@ -24,7 +25,7 @@ from rag_service.stored import Scalar
 from rag_service.stores.chunks import SqliteChunks
 from rag_service.stores.faiss import FaissStore
 from rag_service.wiring.encoders import embedder_of
-from rag_service.wiring.generators import generator_options, open_generator
+from rag_service.wiring.generators import generator_options, generator_spec, open_generator
 
 Report = Callable[[str, str], None]
 """Told (check, state) while a release opens; readiness shows it."""
@@ -37,6 +38,8 @@ LEAST_CANARY_COSINE = 0.995
 int8 against the fp32 weights of one model give about 0.985, another model of the same dimension next to nothing."""
 
 _CANARY_CHUNKS = 4
+
+logger = logging.getLogger("rag_service.wiring")
 _T = TypeVar("_T")
 
 
@@ -49,20 +52,28 @@ def deployment_of(settings: Settings) -> Deployment:
 def make_release(settings: Settings, catalog: Catalog, name: str, index_version: str) -> Release:
     """The release that serves `index_version` as the settings say. Opens the encoder and the generator to take their digests."""
     manifest = read_manifest(catalog.version_folder(name, index_version))
-    embedder = embedder_of(manifest, catalog, settings)
     template = load_template(settings.prompt)
-    options = generator_options(settings)
-    with open_generator(settings.generator, options, embedder) as generator:
-        reference = _generator_ref(settings.generator, options, generator)
     return Release(
         index=IndexRef(version=manifest.version, digest=manifest.digest),
         encoder=NamedDigest(name=manifest.encoder.name, digest=manifest.encoder.digest),
         chunker=NamedDigest(name=manifest.chunker.name, digest=manifest.chunker.digest),
         retrieval=Retrieval(top_k=settings.top_k, min_score=settings.min_score),
         prompt=PromptRef(name=template.name, version=template.version, digest=template.digest),
-        generator=reference,
+        generator=_chosen_generator(settings, embedder_of(manifest, catalog, settings)),
         code=running_code(),
     )
+
+
+def with_generator(release: Release, settings: Settings, catalog: Catalog, name: str) -> Release:
+    """`release` with the generator that the settings say, and all else as it was."""
+    manifest = read_manifest(catalog.version_folder(name, release.index.version))
+    return release.model_copy(update={"generator": _chosen_generator(settings, embedder_of(manifest, catalog, settings))})
+
+
+def _chosen_generator(settings: Settings, embedder: Embedder) -> GeneratorRef:
+    spec, options = generator_spec(settings), generator_options(settings)
+    with open_generator(spec, options, embedder) as generator:
+        return _generator_ref(spec, options, generator)
 
 
 def _generator_ref(spec: str, options: dict[str, Scalar], generator: Generator) -> GeneratorRef:
@@ -126,6 +137,15 @@ def open_release(
         )
         weakref.finalize(pipeline, resources.pop_all().close)
     return Opened(pipeline, _differences(release, running))
+
+
+def remember(catalog: Catalog, name: str, opened: Opened) -> None:
+    """Stores the release that really runs, so that the id in its traces can be looked up. A read-only folder does not stop anything."""
+    release = opened.pipeline.lineage.release
+    try:
+        catalog.add_release(name, release)
+    except StorageFailed as error:
+        logger.warning("release %s cannot be stored: %s", release.id, error.message)
 
 
 def _proved(check: str, report: Report, prove: Callable[[], _T]) -> _T:

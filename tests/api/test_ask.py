@@ -108,6 +108,11 @@ def test_a_request_id_comes_back_in_the_header_and_the_body(client: Any) -> None
     assert client.ask({"question": HOLIDAYS, "request_id": "in-the-body"}).json["request_id"] == "in-the-body"
 
 
+def test_of_two_request_ids_the_one_in_the_body_comes_back_in_both_places(client: Any) -> None:
+    reply = client.ask({"question": HOLIDAYS, "request_id": "body"}, x_request_id="header")
+    assert reply.json["request_id"] == reply.headers["x-request-id"] == "body"
+
+
 @pytest.mark.parametrize("request_id", ["two words", "x" * 129, "tab\there"])
 def test_a_request_id_that_could_not_be_a_header_value_is_dropped(client: Any, request_id: str) -> None:
     reply = client.ask({"question": HOLIDAYS}, x_request_id=request_id)

@@ -6,6 +6,7 @@ import logging
 import re
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -67,6 +68,32 @@ def test_a_generator_that_fails_is_a_502_that_names_the_stage(serve: Any, pipeli
     reply = serve(failing(pipeline, GeneratorFailed("the provider said no"))).ask({"question": HOLIDAYS})
     error = reply.json["error"]
     assert (reply.status, error["code"], error["stage"], error["retryable"]) == (502, "generator_error", "generate", True)
+
+
+class TakesAWhile:
+    """The extractive generator of a machine that is busy."""
+
+    name, context_tokens = "slow", 1_000_000
+
+    def __init__(self, inner: Generator) -> None:
+        self.inner, self.digest, self.parameters = inner, inner.digest, inner.parameters
+
+    def count_tokens(self, text: str) -> int:
+        return self.inner.count_tokens(text)
+
+    def generate(self, prompt: Prompt, *, deadline_s: float | None = None) -> Completion:
+        time.sleep(0.15)
+        return self.inner.generate(prompt, deadline_s=deadline_s)
+
+
+def test_the_time_for_an_answer_includes_the_wait_for_its_turn(serve: Any, pipeline: Pipeline) -> None:
+    client = serve(dataclasses.replace(pipeline, generator=TakesAWhile(pipeline.generator)), timeout_s=0.5)
+    with ThreadPoolExecutor(40) as many:
+        replies = list(many.map(lambda _: client.ask({"question": HOLIDAYS}), range(40)))
+    late = [reply.json["error"] for reply in replies if reply.status == 504]
+    assert late
+    assert {error["code"] for error in late} == {"deadline_exceeded"}
+    assert {reply.status for reply in replies} == {200, 504}
 
 
 def test_time_that_is_over_is_a_504_that_names_the_stage(serve: Any, pipeline: Pipeline) -> None:

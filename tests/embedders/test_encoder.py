@@ -103,7 +103,6 @@ CHANGES: dict[str, Any] = {
     "query_prefix": "query: ",
     "passage_prefix": "passage: ",
     "precision": "fp32",
-    "built_with": {},
     "files": {},
 }
 

