@@ -58,7 +58,7 @@ def _expands_too_far(data: bytes, source: str, limits: LoadLimits) -> Skipped | 
         with zipfile.ZipFile(io.BytesIO(data)) as archive:
             expanded = sum(entry.file_size for entry in archive.infolist())
     except (zipfile.BadZipFile, zipfile.LargeZipFile, NotImplementedError, ValueError, OSError) as error:
-        raise Unreadable("not a DOCX file: damaged, or encrypted", hint="Open it in Word and save it again.") from error
+        raise Unreadable("not a DOCX file: damaged, or encrypted", hint="open it in Word and save it again") from error
     if expanded > limits.max_expanded_bytes:
         return Skipped(source, "oversized", f"expands to {expanded:,} bytes; the limit is {limits.max_expanded_bytes:,}")
     if expanded > _RATIO_MATTERS_BYTES and expanded > _MAX_RATIO * len(data):

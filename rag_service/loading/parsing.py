@@ -24,4 +24,4 @@ def parser_errors(format_name: str) -> Iterator[None]:
     except Exception as error:
         detail = one_line(f"{type(error).__name__}: {error}")[:_MAX_DETAIL_CHARS].rstrip(": ")
         message = f"not a readable {format_name} file ({detail})"
-        raise Unreadable(message, hint="Open it in its own program and save it again.") from error
+        raise Unreadable(message, hint="open it in its own program and save it again") from error

@@ -53,9 +53,9 @@ def _unlock(reader: PdfReader) -> None:
     try:
         unlocked = reader.decrypt("")
     except Exception as error:  # as in `parser_errors`; and AES needs a package that is not there
-        raise Unreadable("encrypted", hint="Save it without a password.") from error
+        raise Unreadable("encrypted", hint="save it without a password") from error
     if not unlocked:
-        raise Unreadable("encrypted", hint="Save it without a password.")
+        raise Unreadable("encrypted", hint="save it without a password")
 
 
 def _title(reader: PdfReader) -> str:

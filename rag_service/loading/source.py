@@ -12,7 +12,7 @@ from rag_service.loading.formats import EXTENSIONS, extension
 from rag_service.types import Skipped
 
 _WILDCARDS = frozenset("*?[")
-_SUPPORTED = "Supported are " + ", ".join(EXTENSIONS) + "."
+_SUPPORTED = f"supported are {', '.join(EXTENSIONS)}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,12 +30,12 @@ def find(source: Path | str) -> list[Found]:
     """
     name = os.fspath(source)
     if not name.strip():
-        raise NothingToIndex("The source is blank.", hint="Name a file, a folder or a pattern such as docs/**/*.md.", param="source")
+        raise NothingToIndex("the source is blank", hint="name a file, a folder or a pattern such as docs/**/*.md", param="source")
     try:
         found = _look(Path(name), name)
     except OSError as error:  # a folder above it is closed to us, or the name is too long
-        message = f"{name!r} is out of reach: {error.strerror or type(error).__name__}."
-        raise NothingToIndex(message, hint="Check the path.", param="source") from error
+        message = f"{name!r} is out of reach: {error.strerror or type(error).__name__}"
+        raise NothingToIndex(message, hint="check the path", param="source") from error
     _require_candidates(found, name)
     return sorted(found, key=lambda item: item.source)
 
@@ -47,7 +47,7 @@ def _look(root: Path, name: str) -> list[Found]:
         return [_found(root.resolve(), root.name, is_file=root.is_file())]
     if _WILDCARDS.intersection(name):
         return _find_pattern(root)
-    raise NothingToIndex(f"There is no file or folder {name!r}.", hint="Check the path.", param="source")
+    raise NothingToIndex(f"there is no file or folder {name!r}", hint="check the path", param="source")
 
 
 def read(found: Found, max_bytes: int) -> bytes | Skipped:
@@ -74,9 +74,9 @@ def _require_candidates(found: list[Found], name: str) -> None:
     if any(item.problem is None and extension(item.source) in EXTENSIONS for item in found):
         return
     if not found:
-        raise NothingToIndex(f"No file matches {name!r}.", hint="Hidden files are left out. " + _SUPPORTED, param="source")
+        raise NothingToIndex(f"no file matches {name!r}", hint=f"hidden files are left out; {_SUPPORTED}", param="source")
     reasons = ", ".join(sorted({_reason(item) for item in found}))
-    message = f"None of {len(found):,} found in {name!r} can be loaded ({reasons})."
+    message = f"none of {len(found):,} found in {name!r} can be loaded ({reasons})"
     raise NothingToIndex(message, hint=_SUPPORTED, param="source")
 
 
@@ -90,7 +90,7 @@ def _find_pattern(pattern: Path) -> list[Found]:
     root = Path(*parts[:first])
     wanted = parts[first:]
     if not root.is_dir():
-        raise NothingToIndex(f"There is no folder {str(root)!r}.", hint="Check the path before the wildcard.", param="source")
+        raise NothingToIndex(f"there is no folder {str(root)!r}", hint="check the path before the wildcard", param="source")
 
     def matches(path: tuple[str, ...], whole: bool) -> bool:
         states = _match(path, wanted)

@@ -93,7 +93,7 @@ def test_a_source_that_is_not_there_is_refused_at_once_with_a_hint(source: str) 
 
 
 def test_a_folder_without_a_readable_format_is_refused(write: Writer, folder: Path) -> None:
-    with pytest.raises(NothingToIndex, match="No file matches"):
+    with pytest.raises(NothingToIndex, match="no file matches"):
         load(folder)
     write("photo.png", b"\x89PNG")
     with pytest.raises(NothingToIndex, match=r"\.png"):
