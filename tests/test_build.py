@@ -7,6 +7,7 @@ import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -269,3 +270,14 @@ def test_a_build_is_dated_in_utc_and_says_how_long_it_took(build: Build, indexes
     assert 0 <= stored["duration_s"] <= time.time() - began + 1
     assert built.size_bytes == sum(map(len, contents(indexes, built).values()))
     assert 0 < built.longest_chunk_tokens <= 256
+
+
+def test_a_process_of_its_own_with_another_hash_seed_builds_the_same_version(
+    command: Callable[..., Any], indexes: Path, handbook: Path, build: Build
+) -> None:
+    expected = build(indexes, handbook).manifest.version
+    for seed in ("1", "2"):
+        name = f"seed-{seed}"
+        outcome = command("index", "build", handbook, "--name", name, "--indexes", indexes, environ={"PYTHONHASHSEED": seed})
+        assert outcome.code == 0
+        assert Catalog(indexes).versions(name) == [expected]
