@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from eval.questions import EvalQuestion
 from rag_service.digests import digest_text
 from rag_service.errors import Mismatch
-from rag_service.loading import document_text
+from rag_service.normalise import document_text
 from rag_service.ports import ChunkTable
 
 

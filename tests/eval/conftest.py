@@ -12,7 +12,7 @@ from rag_service.ask import Pipeline
 from rag_service.deployment import Deployment
 from rag_service.digests import digest_bytes, digest_text
 from rag_service.generators.extractive import ExtractiveGenerator
-from rag_service.loading import document_text
+from rag_service.normalise import document_text
 from rag_service.ports import Generator
 from rag_service.prompt import load_template
 from rag_service.record import EmbedderIdentity, IndexIdentity, Lineage

@@ -5,8 +5,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rag_service.errors import Unreadable
-from rag_service.loading import document_text
 from rag_service.loading.html import load_html
+from rag_service.normalise import document_text
 from rag_service.types import Document
 from tests.loading.inspection import assert_blocks_are_sound, assert_blocks_cover, pieces
 

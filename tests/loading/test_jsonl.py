@@ -3,8 +3,9 @@ import tracemalloc
 
 import pytest
 
-from rag_service.loading import document_text, load
+from rag_service.loading import load
 from rag_service.loading.jsonl import load_jsonl
+from rag_service.normalise import document_text
 from rag_service.types import Document, Skipped
 from tests.loading.inspection import DATA, documents, skips
 

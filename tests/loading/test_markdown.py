@@ -2,8 +2,9 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from rag_service.loading import document_text, load
+from rag_service.loading import load
 from rag_service.loading.markdown import load_markdown
+from rag_service.normalise import document_text
 from rag_service.types import Document
 from tests.loading.inspection import DATA, assert_blocks_are_sound, assert_blocks_cover, documents, pieces
 

@@ -5,8 +5,8 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from rag_service.loading import document_text, normalise
 from rag_service.loading.decoding import decode
+from rag_service.normalise import document_text, normalise
 
 AWKWARD = st.text(
     st.one_of(
