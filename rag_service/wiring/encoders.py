@@ -6,7 +6,7 @@ from typing import assert_never
 
 from rag_service.catalog import ENCODERS_FOLDER, Catalog
 from rag_service.digests import short_id
-from rag_service.durable import publish_folder, remove_stale_staging, staging_folder
+from rag_service.durable import publish_folder, remove_stale_staging, staging_folder, storage_errors
 from rag_service.embedders.encoder import DEFAULT_ENCODER, PINS, EncoderCard, known_source, read_card, verified_card
 from rag_service.errors import Damaged, Mismatch, NotFound
 from rag_service.manifest import Manifest
@@ -76,18 +76,25 @@ def export_encoder(settings: Settings, catalog: Catalog) -> tuple[EncoderCard, P
     encoders = catalog.encoders_folder()
     with catalog.building(ENCODERS_FOLDER):
         remove_stale_staging(encoders)
-        with staging_folder(encoders) as staged:
-            card = export(settings.encoder, staged, precision=settings.precision)
-            checked = staged.with_name(card.id)
-            if checked.exists():  # the same bytes, or a damaged copy of them
-                shutil.rmtree(checked)
-            publish_folder(staged, checked)
-        try:
-            least_cosine = check_agreement(settings.encoder, checked, precision=settings.precision)
-        except Mismatch:
-            shutil.rmtree(checked)
-            raise
-    return card, checked, least_cosine
+        with staging_folder(encoders) as staged, storage_errors(f"encoder {settings.encoder!r}"):
+            unnamed = staged / "export"
+            unnamed.mkdir()
+            card = export(settings.encoder, unnamed, precision=settings.precision)
+            named = unnamed.rename(staged / card.id)
+            least_cosine = check_agreement(settings.encoder, named, precision=settings.precision)  # before anybody could use it
+            final = encoders / card.id
+            if not _is_intact(final):
+                shutil.rmtree(final, ignore_errors=True)
+                publish_folder(named, final)
+    return card, final, least_cosine
+
+
+def _is_intact(folder: Path) -> bool:
+    try:
+        verified_card(folder)
+    except (Damaged, NotFound):
+        return False
+    return True
 
 
 def verify_encoder(manifest: Manifest, catalog: Catalog) -> EncoderCard | None:

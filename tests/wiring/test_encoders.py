@@ -9,9 +9,10 @@ from rag_service.ask import Question
 from rag_service.build import Built
 from rag_service.catalog import Catalog
 from rag_service.embedders.encoder import read_card
+from rag_service.embedders.export import LEAST_COSINE
 from rag_service.errors import InvalidSettings, Mismatch, MissingDependency, NotFound
 from rag_service.settings import load_settings
-from rag_service.wiring.encoders import embedder_of, embedder_to_build_with, find_encoder
+from rag_service.wiring.encoders import embedder_of, embedder_to_build_with, export_encoder, find_encoder
 from rag_service.wiring.releases import make_release, open_release
 
 HOLIDAYS = "How many days of paid holiday does an employee have?"
@@ -39,6 +40,15 @@ def test_an_encoder_that_nobody_knows_is_not_found_and_the_hint_names_one_that_i
         embedder_to_build_with(load_settings({}, indexes=indexes, encoder=encoder), Catalog(indexes))
     assert encoder in caught.value.message
     assert "all-MiniLM-L6-v2" in caught.value.hint
+
+
+def test_an_export_that_does_not_give_the_vectors_of_the_original_is_never_there_to_be_used(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(LEAST_COSINE, "int8", 1.01)
+    with pytest.raises(Mismatch, match="does not give its vectors"):
+        export_encoder(load_settings({}, indexes=tmp_path), Catalog(tmp_path))
+    assert [path.name for path in (tmp_path / "encoders").iterdir()] == [".lock"]
 
 
 def test_an_index_built_with_torch_is_answered_with_torch_whatever_is_set_then(indexes: Path, handbook: Path, build: Build) -> None:
