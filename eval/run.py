@@ -19,9 +19,10 @@ from eval.report import (
     Row,
 )
 from eval.summary import abstain_reasons, count, error_codes, summarise, warn
-from rag_service.ask import Pipeline, Question
+from rag_service.ask import Pipeline
 from rag_service.errors import RagError
 from rag_service.ports import Progress
+from rag_service.question import Question
 from rag_service.record import Record
 
 DEFAULT_DEPTH = 100
@@ -116,7 +117,7 @@ def _search(pipeline: Pipeline, question: EvalQuestion, depth: int) -> tuple[tup
     """Document ids, best first, and how many milliseconds it took."""
     began_s = time.perf_counter()
     try:
-        hits = pipeline.search(question.question, depth)
+        hits = pipeline.search(Question(question.question, top_k=depth)).hits
     except RagError as error:
         return Failure("search", error.code, error.message, error.stage), None
     search_ms = round((time.perf_counter() - began_s) * 1000, 3)

@@ -4,48 +4,27 @@ A `Pipeline` is one opened release. It is immutable: a request that began with o
 """
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from copy import copy
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
 from rag_service import abstention
 from rag_service.citations import CitedAnswer, cite
+from rag_service.condense import condense
 from rag_service.digests import Json, digest_bytes, digest_json, digest_text
-from rag_service.errors import DeadlineExceeded, InvalidQuestion, RagError
-from rag_service.normalise import normalise
+from rag_service.errors import RagError
 from rag_service.ports import ChunkTable, Embedder, Generator, VectorStore
-from rag_service.prompt import Template, render
-from rag_service.record import Attempt, Lineage, Record, Stage, StageName, new_answer_id
-from rag_service.telemetry.spans import ASK, root_span, stage_span
-from rag_service.types import Completion, Hit, Notice, Prompt, Usage, Vector
-
-
-@dataclass(frozen=True, slots=True)
-class Question:
-    """`top_k` and `min_score` override the release's for this question alone. `deadline_s` is a `time.monotonic()` instant."""
-
-    text: str
-    top_k: int | None = None
-    min_score: float | None = None
-    request_id: str | None = None
-    deadline_s: float | None = None
-
-
-@dataclass(slots=True)
-class _Progress:
-    """Stages done so far, with what they gave and took."""
-
-    began_s: float = field(default_factory=time.perf_counter)
-    stages: list[Stage] = field(default_factory=list)
-    notices: list[Notice] = field(default_factory=list)
-
-    def done(self, name: StageName, digest: str, seconds: float) -> None:
-        self.stages.append(Stage(name, digest, round(seconds * 1000, 3)))
-
-    def timings_ms(self) -> dict[str, float]:
-        total = round((time.perf_counter() - self.began_s) * 1000, 3)
-        return {**{stage.name: stage.duration_ms for stage in self.stages}, "total": total}
+from rag_service.prompt import Template, load_template, render
+from rag_service.question import Question, clean_question
+from rag_service.record import Attempt, Found, Lineage, Parameters, Record, Scope, Search, new_answer_id
+from rag_service.release import PromptRef
+from rag_service.sampling import as_parameters, fitted
+from rag_service.stages import Stages, named
+from rag_service.telemetry.spans import ASK, root_span
+from rag_service.telling import Tell, Telling
+from rag_service.types import NOT_COUNTED, Completion, Hit, Matrix, Notice, Prompt, Usage, Vector
 
 
 @dataclass(frozen=True, slots=True, weakref_slot=True)
@@ -55,48 +34,145 @@ class Pipeline:
     store: VectorStore
     chunks: ChunkTable
     template: Template
+    condense_template: Template
     generator: Generator
     max_question_chars: int
 
-    def ask(self, question: Question) -> Record:
-        """Answers or abstains. Raises `InvalidQuestion`, `GeneratorFailed`, `EmbedderFailed` or `DeadlineExceeded`, with `stage` set
-        where one failed and `attempt` in any case.
-        """
-        retrieval = self.lineage.release.retrieval
-        top_k = retrieval.top_k if question.top_k is None else question.top_k
-        min_score = retrieval.min_score if question.min_score is None else question.min_score
-        progress = _Progress()
-        with root_span(ASK) as trace_id:
-            try:
-                return self._record(question, trace_id, top_k, min_score, progress)
-            except RagError as error:
-                error.attempt = Attempt(trace_id, self.lineage, top_k, min_score, tuple(progress.stages))
-                raise
+    def ask(self, question: Question, tell: Tell | None = None) -> Record:
+        """Answers or abstains. `tell` is given the events of the answer as they happen, in this thread.
 
-    def _record(self, question: Question, trace_id: str, top_k: int, min_score: float, progress: _Progress) -> Record:
-        created_at = datetime.now(UTC)
-        text = clean_question(question.text, max_chars=self.max_question_chars)
-        vector = self._embed(text, progress, question.deadline_s)
-        hits = self._retrieve(vector, top_k, progress, question.deadline_s)
-        reason = abstention.before_generation(hits, indexed_chunks=len(self.store), min_score=min_score)
+        Raises `InvalidQuestion`, `NotFound` for an unknown prompt, `GeneratorFailed`, `GeneratorPaused`, `EmbedderFailed`,
+        `DeadlineExceeded` or `Cancelled`, with `stage` set where one failed and `attempt` in any case.
+        """
+        with root_span(ASK) as trace_id:
+            asking = _Asking(self, question, trace_id)
+            with asking.explained():
+                asking.prepare()
+                asking.embed()
+                return asking.answer(tell)
+
+    def ask_many(self, questions: Sequence[Question]) -> list[Record | RagError]:
+        """A record or an error for each question, in order. All are embedded in one call, then answered one after the other."""
+        with root_span(ASK) as trace_id:
+            askings = [_Asking(self, question, trace_id) for question in questions]
+            errors = [_error_of(asking, asking.prepare) for asking in askings]
+            vectors = iter(_embedded(self.embedder, [asking for asking, error in zip(askings, errors, strict=True) if error is None]))
+            return [error or _answered(asking, next(vectors)) for asking, error in zip(askings, errors, strict=True)]
+
+    def search(self, question: Question) -> Search:
+        """Retrieval alone. Raises what `ask` raises until then."""
+        with root_span(ASK) as trace_id:
+            asking = _Asking(self, question, trace_id)
+            with asking.explained():
+                asking.prepare()
+                asking.embed()
+                return asking.search()
+
+
+class _Asking:
+    """One question on its way through one pipeline. Its methods are called in the order in which they stand here."""
+
+    def __init__(self, pipeline: Pipeline, question: Question, trace_id: str) -> None:
+        self._pipeline = pipeline
+        self._question = question
+        self._trace_id = trace_id
+        self._answer_id = new_answer_id()
+        self._created_at = datetime.now(UTC)
+        self._stages = Stages(question.deadline_s, question.cancellation)
+        self._template = pipeline.template
+        self._sampling, adjusted = fitted(question.sampling, pipeline.generator.parameters)
+        self._notices = list(adjusted)
+        self._parameters = self._parameters_used()
+        self._scope: Scope | None = None
+        self._condensing = NOT_COUNTED
+        self._text = ""
+        self.query = ""
+        self.vector: Vector
+
+    @contextmanager
+    def explained(self) -> Iterator[None]:
+        """Errors that pass through say how far the answer had come."""
+        try:
+            yield
+        except RagError as error:
+            error.attempt = self._attempt()
+            raise
+
+    def prepare(self) -> None:
+        """The texts of the question and of the query."""
+        question, pipeline = self._question, self._pipeline
+        self._text = self.query = clean_question(question.text, max_chars=pipeline.max_question_chars)
+        if question.prompt is not None:
+            self._template = load_template(question.prompt)
+            self._parameters = self._parameters_used()
+        if any(turn.role == "user" for turn in question.history):
+            self._condense()
+
+    def _condense(self) -> None:
+        question, pipeline = self._question, self._pipeline
+        with self._stages.stage("condense") as output:
+            found = condense(
+                self._text,
+                question.history,
+                pipeline.generator,
+                pipeline.condense_template,
+                max_chars=pipeline.max_question_chars,
+                deadline_s=question.deadline_s,
+                cancellation=question.cancellation,
+            )
+            self.query, self._condensing = found.query, found.usage
+            self._notices.extend(found.notices)
+            output(digest_text(self.query))
+
+    def embed(self) -> None:
+        with self._stages.stage("embed") as output:
+            self.vector = self._pipeline.embedder.embed_query(self.query)
+            output(_vector_digest(self.vector))
+
+    def embedded(self, vector: Vector, duration_s: float) -> None:
+        """The same for a question that was embedded together with others."""
+        self.vector = vector
+        self._stages.add("embed", _vector_digest(vector), duration_s)
+
+    def search(self) -> Search:
+        hits = self._retrieve()
+        return Search(
+            attempt=self._attempt(),
+            request_id=self._question.request_id,
+            created_at=self._created_at,
+            question=self._text,
+            query=self.query,
+            hits=hits,
+            notices=tuple(self._notices),
+            timings_ms=self._stages.timings_ms(),
+        )
+
+    def answer(self, tell: Tell | None = None) -> Record:
+        hits = self._retrieve()
+        if tell is not None:
+            tell(Found(self._answer_id, self._attempt(), self.query, hits))
+        reason = abstention.before_generation(hits, indexed_chunks=len(self._pipeline.store), min_score=self._parameters.min_score)
         prompt = completion = cited = None
         if reason is None:
-            prompt = self._prompt(text, hits, progress, question.deadline_s)
-            completion = self._generate(prompt, progress, question.deadline_s)
+            prompt = self._prompt(hits)
+            shown = hits[: len(prompt.passages)]
+            told = Telling(tell, shown) if tell is not None else None
+            completion = self._generate(prompt, told)
             reason = abstention.after_generation(completion)
             if reason is None:
-                cited = self._cite(completion, hits[: len(prompt.passages)], progress, question.deadline_s)
+                cited = self._cite(completion, shown)
+                if told is not None:
+                    told.finish(cited)
         return Record(
-            answer_id=new_answer_id(),
-            trace_id=trace_id,
-            request_id=question.request_id,
-            created_at=created_at,
-            lineage=self.lineage,
-            question=text,
-            top_k=top_k,
-            min_score=min_score,
-            query_vector=vector,
-            hits=tuple(hits),
+            answer_id=self._answer_id,
+            attempt=self._attempt(),
+            request_id=self._question.request_id,
+            created_at=self._created_at,
+            question=self._text,
+            history=self._question.history,
+            query=self.query,
+            query_vector=self.vector,
+            hits=hits,
             shown=len(prompt.passages) if prompt else 0,
             prompt=prompt,
             raw_answer=completion.text if completion else None,
@@ -104,92 +180,119 @@ class Pipeline:
             status="answered" if cited else "abstained",
             abstain_reason=reason,
             citations=cited.citations if cited else (),
-            notices=tuple(progress.notices) + (cited.notices if cited else ()),
-            usage=completion.usage if completion else Usage(None, None),
-            stages=tuple(progress.stages),
-            timings_ms=progress.timings_ms(),
+            notices=(*self._notices, *(cited.notices if cited else ())),
+            usage=_total(self._condensing, completion.usage) if completion else self._condensing,
+            timings_ms=self._stages.timings_ms(),
         )
 
-    def search(self, text: str, k: int) -> list[Hit]:
-        """Retrieval alone: at most `k` hits, best first."""
-        vector = self.embedder.embed_query(clean_question(text, max_chars=self.max_question_chars))
-        return self._hits(vector, k)
-
-    def _embed(self, text: str, progress: _Progress, deadline_s: float | None) -> Vector:
-        with _stage("embed", deadline_s):
-            began = time.perf_counter()
-            tokens, window = self.embedder.tokenizer.count(text), self.embedder.tokenizer.window_tokens
-            if tokens > window:
-                detail = f"the question has {tokens} tokens; {self.embedder.name} reads the first {window}"
-                progress.notices.append(Notice("question_truncated", detail))
-            vector = self.embedder.embed_query(text)
-            progress.done("embed", digest_bytes(vector.astype("<f4").tobytes()), time.perf_counter() - began)
-        return vector
-
-    def _retrieve(self, vector: Vector, k: int, progress: _Progress, deadline_s: float | None) -> list[Hit]:
-        with _stage("retrieve", deadline_s):
-            began = time.perf_counter()
-            hits = self._hits(vector, k)
-            progress.done("retrieve", digest_json([[hit.chunk.id, hit.score] for hit in hits]), time.perf_counter() - began)
+    def _retrieve(self) -> tuple[Hit, ...]:
+        pipeline = self._pipeline
+        tokens, window = pipeline.embedder.tokenizer.count(self.query), pipeline.embedder.tokenizer.window_tokens
+        if tokens > window:
+            detail = f"the question has {tokens} tokens; {pipeline.embedder.name} reads the first {window}"
+            self._notices.append(Notice("question_truncated", detail))
+        with self._stages.stage("retrieve") as output:
+            wanted = self._question.searched
+            within = None if wanted is None else pipeline.chunks.select(wanted)
+            index = pipeline.lineage.index
+            self._scope = Scope(index.documents, index.chunks) if within is None else Scope(within.documents, len(within))
+            positions, scores = pipeline.store.search(self.vector, self._parameters.top_k, within)
+            chunks = pipeline.chunks.chunks(positions.tolist())
+            hits = tuple(Hit(chunk, round(float(score), 5)) for chunk, score in zip(chunks, scores, strict=True))
+            output(digest_json([[hit.chunk.id, hit.score] for hit in hits]))
         return hits
 
-    def _hits(self, vector: Vector, k: int) -> list[Hit]:
-        positions, scores = self.store.search(vector, k)
-        chunks = self.chunks.chunks(positions.tolist())
-        return [Hit(chunk, round(float(score), 5)) for chunk, score in zip(chunks, scores, strict=True)]
-
-    def _prompt(self, text: str, hits: list[Hit], progress: _Progress, deadline_s: float | None) -> Prompt:
-        with _stage("prompt", deadline_s):
-            began = time.perf_counter()
-            budget = self.generator.context_tokens
-            prompt, left_out = render(self.template, text, hits, budget_tokens=budget, count_tokens=self.generator.count_tokens)
+    def _prompt(self, hits: tuple[Hit, ...]) -> Prompt:
+        generator = self._pipeline.generator
+        with self._stages.stage("prompt") as output:
+            budget = generator.context_tokens
+            prompt, left_out = render(self._template, self.query, hits, budget_tokens=budget, count_tokens=generator.count_tokens)
             if left_out:
                 detail = f"{left_out} of {len(hits)} passages did not fit into {budget} tokens"
-                progress.notices.append(Notice("context_truncated", detail))
-            digest = digest_json({"system": prompt.system, "user": prompt.user})
-            progress.done("prompt", digest, time.perf_counter() - began)
+                self._notices.append(Notice("context_truncated", detail))
+            output(digest_json({"system": prompt.system, "user": prompt.user}))
         return prompt
 
-    def _generate(self, prompt: Prompt, progress: _Progress, deadline_s: float | None) -> Completion:
-        with _stage("generate", deadline_s):
-            began = time.perf_counter()
-            completion = self.generator.generate(prompt, deadline_s=deadline_s)
+    def _generate(self, prompt: Prompt, told: Telling | None) -> Completion:
+        question = self._question
+        with self._stages.stage("generate") as output:
+            completion = self._pipeline.generator.generate(
+                prompt,
+                sampling=self._sampling,
+                deadline_s=question.deadline_s,
+                cancellation=question.cancellation,
+                write=told.write if told is not None else None,
+            )
             if completion.finish_reason == "length":
-                progress.notices.append(Notice("answer_truncated", "the generator stopped at its token limit"))
-            progress.done("generate", digest_text(completion.text), time.perf_counter() - began)
+                self._notices.append(Notice("answer_truncated", "the generator stopped at its token limit"))
+            output(digest_text(completion.text))
         return completion
 
-    def _cite(self, completion: Completion, hits: list[Hit], progress: _Progress, deadline_s: float | None) -> CitedAnswer:
-        with _stage("cite", deadline_s):
-            began = time.perf_counter()
+    def _cite(self, completion: Completion, hits: tuple[Hit, ...]) -> CitedAnswer:
+        with self._stages.stage("cite") as output:
             cited = cite(completion, hits)
             places: list[Json] = [[citation.marker, citation.chunk.id, list(citation.quote_span)] for citation in cited.citations]
-            progress.done("cite", digest_json({"answer": cited.text, "citations": places}), time.perf_counter() - began)
+            output(digest_json({"answer": cited.text, "citations": places}))
         return cited
 
-
-def clean_question(text: str, *, max_chars: int) -> str:
-    """Normalised as documents are, on one line's worth of space. Raises `InvalidQuestion` when it is blank or too long."""
-    if len(text) > max_chars:
-        raise InvalidQuestion(
-            f"the question has {len(text):,} characters; at most {max_chars:,} are accepted",
-            hint="shorten it, or raise RAG_MAX_QUESTION_CHARS",
-            param="question",
+    def _parameters_used(self) -> Parameters:
+        release, question, template = self._pipeline.lineage.release, self._question, self._template
+        used = Parameters(
+            top_k=release.retrieval.top_k if question.top_k is None else question.top_k,
+            min_score=release.retrieval.min_score if question.min_score is None else question.min_score,
+            prompt=PromptRef(name=template.name, version=template.version, digest=template.digest),
+            generator={**release.generator.parameters, **as_parameters(self._sampling)},
+            filters=question.filters,
+            access=question.access,
+            overrides=(),
         )
-    cleaned = normalise(text).strip()
-    if not cleaned:
-        raise InvalidQuestion("the question is blank", hint="ask something", param="question")
-    return cleaned
+        replaced = [name for name in ("top_k", "min_score") if getattr(used, name) != getattr(release.retrieval, name)]
+        replaced += ["prompt"] if used.prompt != release.prompt else []
+        replaced += [name for name, value in used.generator.items() if value != release.generator.parameters.get(name)]
+        return replace(used, overrides=tuple(replaced))
+
+    def _attempt(self) -> Attempt:
+        return Attempt(self._trace_id, self._pipeline.lineage, self._parameters, self._scope, self._stages.done)
 
 
-@contextmanager
-def _stage(name: StageName, deadline_s: float | None) -> Iterator[None]:
-    """Opens the stage's span, refuses to begin it late, and names it in errors that pass through."""
-    if deadline_s is not None and time.monotonic() >= deadline_s:
-        raise DeadlineExceeded(f"the time for this request was over before stage {name!r}", stage=name)
-    with stage_span(name):
-        try:
-            yield
-        except RagError as error:
-            error.stage = error.stage or name
-            raise
+def _embedded(embedder: Embedder, askings: Sequence[_Asking]) -> list[tuple[Vector, float] | RagError]:
+    """Of each its vector and its share of the time, or what went wrong with all of them."""
+    began_s = time.perf_counter()
+    try:
+        with named("embed"):
+            vectors: Matrix = embedder.embed_queries([asking.query for asking in askings])
+    except RagError as error:
+        return [copy(error) for _ in askings]  # each says how far its own answer had come
+    share_s = (time.perf_counter() - began_s) / max(len(askings), 1)
+    return [(vector, share_s) for vector in vectors]
+
+
+def _answered(asking: _Asking, embedded: tuple[Vector, float] | RagError) -> Record | RagError:
+    try:
+        with asking.explained():
+            if isinstance(embedded, RagError):
+                raise embedded
+            asking.embedded(*embedded)
+            return asking.answer()
+    except RagError as error:
+        return error
+
+
+def _error_of(asking: _Asking, work: Callable[[], None]) -> RagError | None:
+    try:
+        with asking.explained():
+            work()
+    except RagError as error:
+        return error
+    return None
+
+
+def _vector_digest(vector: Vector) -> str:
+    return digest_bytes(vector.astype("<f4").tobytes())
+
+
+def _total(first: Usage, second: Usage) -> Usage:
+    def added(one: int | None, other: int | None) -> int | None:
+        return other if one is None else one if other is None else one + other
+
+    return Usage(added(first.prompt_tokens, second.prompt_tokens), added(first.completion_tokens, second.completion_tokens))

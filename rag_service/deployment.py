@@ -21,7 +21,8 @@ from rag_service.release import CodeRef
 _PACKAGE = Path(__file__).parent
 _IMAGE_DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
 _NOT_ANSWERING = frozenset(
-    {"__main__.py", "api", "cli", "console.py", "web", "serving.py", "telemetry"}
+    {"__main__.py", "api", "cli", "console.py", "web", "serving.py", "archive.py", "pinned.py", "answer_cache.py", "desk.py", "telemetry"}
+    | {"keys.py", "rates.py", "housekeeping.py"}
     | {"build.py", "chunking.py", "loading", "embedders/export.py", "stores/scratch.py", "wiring/building.py"}
 )
 
@@ -79,7 +80,7 @@ def running_code() -> CodeRef:
     """
     sources = {
         path.relative_to(_PACKAGE).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest()
-        for path in sorted(_PACKAGE.rglob("*.py"))
+        for path in sorted([*_PACKAGE.rglob("*.py"), *_PACKAGE.glob("prompts/condense/*.txt")])
         if not _NOT_ANSWERING & {path.relative_to(_PACKAGE).as_posix(), path.relative_to(_PACKAGE).parts[0]}
     }
     libraries = {package: version(package) for package in ("faiss-cpu", "numpy", "onnxruntime", "tokenizers")}

@@ -2,10 +2,26 @@
 implementation. All ports are synchronous: `api/` owns the threads.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Protocol
 
-from rag_service.types import Chunk, Completion, Document, DocumentId, Matrix, Positions, Prompt, Skipped, Vector
+from rag_service.cancellation import Cancellation
+from rag_service.filters import Filter
+from rag_service.types import (
+    NO_SAMPLING,
+    Chunk,
+    ChunkId,
+    Completion,
+    Document,
+    DocumentId,
+    Matrix,
+    Positions,
+    Prompt,
+    Sampling,
+    Selection,
+    Skipped,
+    Vector,
+)
 
 
 class Tokenizer(Protocol):
@@ -46,6 +62,9 @@ class Embedder(Protocol):
     def embed_query(self, text: str) -> Vector:
         """Text beyond the window is cut; callers compare `tokenizer.count` with the window and say so."""
 
+    def embed_queries(self, texts: Sequence[str]) -> Matrix:
+        """One row per text, in order, each exactly what `embed_query` gives for it."""
+
     def embed_passages(self, texts: Sequence[str]) -> Matrix:
         """One row per text, in order. Raises `PassageTooLong` rather than cut a text."""
 
@@ -58,8 +77,11 @@ class VectorStore(Protocol):
     @property
     def dimension(self) -> int: ...
 
-    def search(self, query: Vector, k: int) -> tuple[Positions, Vector]:
-        """At most `k` rows and their cosines rounded to 1e-5, best first; equal scores in ascending row order."""
+    def search(self, query: Vector, k: int, within: Selection | None = None) -> tuple[Positions, Vector]:
+        """At most `k` rows and their cosines rounded to 1e-5, best first; equal scores in ascending row order.
+
+        Only rows of `within` are looked at, where it is given: `k` of them come back if it holds that many.
+        """
 
     def vectors(self, positions: Sequence[int]) -> Matrix:
         """The stored rows, in the order asked."""
@@ -72,6 +94,11 @@ class ChunkTable(Protocol):
 
     def chunks(self, positions: Sequence[int]) -> list[Chunk]:
         """In the order asked."""
+
+    def chunk(self, identifier: ChunkId) -> Chunk | None: ...
+
+    def select(self, wanted: Filter) -> Selection:
+        """The chunks of the documents that `wanted` allows."""
 
     def document_ids_by_text(self, text_digest: str) -> list[DocumentId]:
         """Documents whose whole normalised text has this SHA-256 (64 hex digits)."""
@@ -97,8 +124,26 @@ class Generator(Protocol):
     def context_tokens(self) -> int:
         """Room for the rendered prompt."""
 
-    def generate(self, prompt: Prompt, *, deadline_s: float | None = None) -> Completion:
-        """Raises `GeneratorFailed` or `DeadlineExceeded`. `deadline_s` is a `time.monotonic()` instant."""
+    @property
+    def follows_instructions(self) -> bool:
+        """Whether it reads the prompt's text, so that it can be asked for something else than an answer."""
+
+    def generate(
+        self,
+        prompt: Prompt,
+        *,
+        sampling: Sampling = NO_SAMPLING,
+        deadline_s: float | None = None,
+        cancellation: Cancellation | None = None,
+        write: Callable[[str], None] | None = None,
+    ) -> Completion:
+        """Raises `GeneratorFailed`, `DeadlineExceeded`, or `Cancelled` soon after `cancellation` says so.
+
+        `deadline_s` is a `time.monotonic()` instant. `sampling` names only what is among `parameters`, and `max_tokens` no more than
+        is there. `write` is given the text as it comes, in the calling thread. A generator may leave it out; one that uses it gives
+        it everything: the pieces joined, without white space around them, are the completion's text, or the refusal that made it
+        `declined`. What `write` raises ends the run and comes through unchanged.
+        """
 
 
 class Loader(Protocol):

@@ -11,10 +11,12 @@ from datetime import datetime
 from typing import Literal
 
 from rag_service.deployment import Deployment
-from rag_service.release import Release
-from rag_service.types import AbstainReason, Citation, Hit, Notice, Prompt, Usage, Vector
+from rag_service.filters import Filter
+from rag_service.release import PromptRef, Release
+from rag_service.stored import Scalar
+from rag_service.types import AbstainReason, Citation, Hit, Notice, Prompt, Turn, Usage, Vector
 
-StageName = Literal["embed", "retrieve", "prompt", "generate", "cite"]
+StageName = Literal["condense", "embed", "retrieve", "prompt", "generate", "cite"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,28 +62,67 @@ class Lineage:
 
 
 @dataclass(frozen=True, slots=True)
-class Attempt:
-    """What a trace needs of an answer that failed: everything from the pinning of its release to the last stage that was done."""
+class Parameters:
+    """What one question was answered with: the release's settings, where the request did not replace them."""
 
-    trace_id: str
-    lineage: Lineage
     top_k: int
     min_score: float
+    prompt: PromptRef
+    generator: Mapping[str, Scalar]
+    filters: Filter | None
+    """What the request asked for."""
+    access: Filter | None
+    """What the key of the caller allows; None is everything."""
+    overrides: tuple[str, ...]
+    """Which of the release's settings the request replaced."""
+
+
+@dataclass(frozen=True, slots=True)
+class Scope:
+    """How much of the index could be searched."""
+
+    documents: int
+    chunks: int
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """What a trace needs: everything from the pinning of a release to the last stage that was done."""
+
+    trace_id: str
+    """32 hex digits, W3C."""
+    lineage: Lineage
+    parameters: Parameters
+    scope: Scope | None
+    """None until the search began."""
     stages: tuple[Stage, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Search:
+    """Retrieval alone, as it happened."""
+
+    attempt: Attempt
+    request_id: str | None
+    created_at: datetime
+    question: str
+    query: str
+    hits: tuple[Hit, ...]
+    notices: tuple[Notice, ...]
+    timings_ms: Mapping[str, float]
 
 
 @dataclass(frozen=True, slots=True)
 class Record:
     answer_id: str
-    trace_id: str
-    """32 hex digits, W3C."""
+    attempt: Attempt
     request_id: str | None
     created_at: datetime
-    lineage: Lineage
     question: str
-    """As embedded and shown to the generator: normalised."""
-    top_k: int
-    min_score: float
+    """As the generator saw it: normalised."""
+    history: tuple[Turn, ...]
+    query: str
+    """What was embedded: the question, or what a follow-up was turned into."""
     query_vector: Vector
     hits: tuple[Hit, ...]
     """Best first; `hits[n - 1]` is passage n of the prompt."""
@@ -96,8 +137,42 @@ class Record:
     citations: tuple[Citation, ...]
     notices: tuple[Notice, ...]
     usage: Usage
-    stages: tuple[Stage, ...]
     timings_ms: Mapping[str, float]
+    repeats: str | None = None
+    """Id of the earlier answer that this one repeats from the cache."""
+
+    @property
+    def trace_id(self) -> str:
+        return self.attempt.trace_id
+
+    @property
+    def lineage(self) -> Lineage:
+        return self.attempt.lineage
+
+    @property
+    def stages(self) -> tuple[Stage, ...]:
+        return self.attempt.stages
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """The first event of an answer that is told as it is made: what the search gave, before anything is generated."""
+
+    answer_id: str
+    attempt: Attempt
+    query: str
+    hits: tuple[Hit, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Delta:
+    """The next piece of the answer. Joined, the deltas are `Record.answer`, byte for byte."""
+
+    text: str
+
+
+Event = Found | Delta | Citation
+"""In this order: one `Found`, then deltas, each citation after the delta that holds its marker."""
 
 
 def new_answer_id() -> str:

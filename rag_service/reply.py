@@ -1,116 +1,15 @@
-"""What leaves the service about one answer: the reply, and the trace block inside it. A view of a record.
+"""What leaves the service about one answer or one search. A view of a record."""
 
-The same models describe HTTP replies, `rag-service ask --json` and, through FastAPI, the OpenAPI document.
-"""
-
-from dataclasses import asdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
 from typing import Annotated, Literal, TypedDict
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
-from rag_service.record import Attempt, Lineage, Record
-from rag_service.types import AbstainReason, Chunk, Citation, Hit, WarningCode
-
-Unknown = dict[str, str]
-
-
-class Outgoing(BaseModel):
-    model_config = ConfigDict(frozen=True)
-
-
-class ReleaseTrace(Outgoing):
-    id: str
-    digest: str
-
-
-class IndexTrace(Outgoing):
-    name: str
-    version: str
-    digest: str
-    corpus_digest: str
-    built_at: str
-    documents: int
-    chunks: int
-
-
-class PreprocessingTrace(Outgoing):
-    chunker: str
-    digest: str
-
-
-class EmbeddingModelTrace(Outgoing):
-    name: str
-    digest: str
-    revision: str | None = Field(description="Published revision of the weights.")
-    dimension: int
-    runtime: str
-
-
-class RetrievalTrace(Outgoing):
-    mode: str
-    top_k: int
-    min_score: float
-    digest: str = Field(description="Of the release's retrieval settings; `top_k` and `min_score` here are those used for this question.")
-
-
-class PromptTrace(Outgoing):
-    name: str
-    version: str
-    digest: str
-
-
-class GeneratorTrace(Outgoing):
-    name: str
-    digest: str
-    parameters: dict[str, str | int | float | bool | None]
-
-
-class ImageTrace(Outgoing):
-    ref: str
-    digest: str | None
-    source: str
-
-
-class CodeTrace(Outgoing):
-    version: str
-    digest: str
-    commit: str | None
-    dirty: bool | None
-
-
-class EnvironmentTrace(Outgoing):
-    name: str
-    fingerprint: str
-    numeric_class: str
-
-
-class StageTrace(Outgoing):
-    name: str
-    digest: str = Field(description="Over the stage's output: two answers part at the first stage whose digests differ.")
-    duration_ms: float
-
-
-class Trace(Outgoing):
-    """What made the answer. No key is ever missing: what is not known is null, with the reason in `unknown`."""
-
-    schema_: Literal["rag.trace/v1"] = Field("rag.trace/v1", alias="schema")
-    trace_id: str
-    release: ReleaseTrace
-    index: IndexTrace
-    preprocessing: PreprocessingTrace
-    embedding_model: EmbeddingModelTrace
-    retrieval: RetrievalTrace
-    reranker: None = None
-    prompt_template: PromptTrace
-    generator: GeneratorTrace
-    container_image: ImageTrace | None
-    code: CodeTrace
-    environment: EnvironmentTrace
-    stages: list[StageTrace]
-    unknown: Unknown
-
-    model_config = ConfigDict(frozen=True, validate_by_name=True, validate_by_alias=True, serialize_by_alias=True)
-
+from rag_service.record import Record, Search
+from rag_service.trace import Outgoing, Trace, trace_of
+from rag_service.types import AbstainReason, Chunk, Citation, Hit, MetadataValue, Notice, WarningCode
 
 Span = Annotated[tuple[int, int], Field(description="Character offsets, end exclusive.")]
 
@@ -122,6 +21,7 @@ class CitationReply(Outgoing):
     title: str
     heading_path: list[str]
     source: str
+    url: str = Field(description="Of the chunk's text; goes on working after the index has been built again.")
     page: int | None
     score: float
     quote: str
@@ -140,6 +40,8 @@ class HitReply(Outgoing):
     title: str
     heading_path: list[str]
     source: str
+    url: str
+    metadata: dict[str, MetadataValue]
     text: str | None = Field(description='Only with `include: ["chunks"]`.')
 
 
@@ -160,89 +62,79 @@ class AskReply(Outgoing):
     created_at: str
     status: Literal["answered", "abstained"]
     abstain_reason: AbstainReason | None
+    query: str = Field(description="What was searched for: the question, or what a follow-up was turned into.")
     answer: str | None = Field(description="With `[n]` markers; null when the service abstained.")
     citations: list[CitationReply]
     hits: list[HitReply]
     warnings: list[WarningReply]
     usage: UsageReply
     timings_ms: dict[str, float]
+    repeats: str | None = Field(description="Id of the earlier answer that this one repeats from the cache.")
     trace: Trace
 
 
-def reply_to(record: Record, *, include_chunks: bool = False) -> AskReply:
+class SearchReply(Outgoing):
+    trace_id: str
+    request_id: str | None
+    created_at: str
+    query: str
+    hits: list[HitReply]
+    warnings: list[WarningReply]
+    timings_ms: dict[str, float]
+    trace: Trace
+
+
+def reply_to(record: Record, *, include_chunks: bool = False, base_url: str = "") -> AskReply:
+    """`base_url` is what links begin with, without a slash at its end."""
+    link = Link(base_url, record.lineage.index.version)
     return AskReply(
         answer_id=record.answer_id,
         trace_id=record.trace_id,
         request_id=record.request_id,
-        created_at=record.created_at.isoformat(timespec="milliseconds").replace("+00:00", "Z"),
+        created_at=_utc(record.created_at),
         status=record.status,
         abstain_reason=record.abstain_reason,
+        query=record.query,
         answer=record.answer,
-        citations=[_citation(citation) for citation in record.citations],
-        hits=[_hit(rank, hit, record.shown, include_chunks) for rank, hit in enumerate(record.hits, start=1)],
-        warnings=[WarningReply(code=notice.code, detail=notice.detail) for notice in record.notices],
+        citations=[citation_reply(citation, link) for citation in record.citations],
+        hits=hit_replies(record.hits, link, shown=record.shown, include_text=include_chunks),
+        warnings=_warnings(record.notices),
         usage=UsageReply(prompt_tokens=record.usage.prompt_tokens, completion_tokens=record.usage.completion_tokens),
         timings_ms=dict(record.timings_ms),
-        trace=trace_of(record),
+        repeats=record.repeats,
+        trace=trace_of(record.attempt),
     )
 
 
-def trace_of(record: Record | Attempt) -> Trace:
-    lineage = record.lineage
-    release, deployment = lineage.release, lineage.deployment
-    image = deployment.image
-    identity = identity_of(lineage)
-    asked = identity["retrieval"].model_copy(update={"top_k": record.top_k, "min_score": record.min_score})
-    return Trace(
-        trace_id=record.trace_id,
-        **identity | {"retrieval": asked},
-        container_image=ImageTrace(ref=image.ref, digest=image.digest, source=image.source) if image else None,
-        code=CodeTrace(version=release.code.version, digest=release.code.digest, commit=deployment.commit, dirty=deployment.dirty),
-        environment=EnvironmentTrace(
-            name=deployment.environment, fingerprint=deployment.fingerprint, numeric_class=deployment.numeric_class
-        ),
-        stages=[StageTrace(name=stage.name, digest=stage.digest, duration_ms=stage.duration_ms) for stage in record.stages],
-        unknown=_unknown(lineage),
+def search_reply_to(search: Search, *, include_chunks: bool = False, base_url: str = "") -> SearchReply:
+    link = Link(base_url, search.attempt.lineage.index.version)
+    return SearchReply(
+        trace_id=search.attempt.trace_id,
+        request_id=search.request_id,
+        created_at=_utc(search.created_at),
+        query=search.query,
+        hits=hit_replies(search.hits, link, shown=0, include_text=include_chunks),
+        warnings=_warnings(search.notices),
+        timings_ms=dict(search.timings_ms),
+        trace=trace_of(search.attempt),
     )
 
 
-def _unknown(lineage: Lineage) -> Unknown:
-    unknown = dict(lineage.deployment.unknown)
-    if lineage.embedder.revision is None:
-        unknown["embedding_model.revision"] = "the encoder was not published under a revision that is known here"
-    return unknown
+@dataclass(frozen=True, slots=True)
+class Link:
+    """Where the chunks of one index version can be read."""
+
+    base_url: str
+    index_version: str
+
+    def to(self, chunk: Chunk) -> str:
+        return f"{self.base_url}/chunks/{chunk.id}?index_version={self.index_version}"
 
 
-class Identity(TypedDict):
-    """The keys that a trace and `GET /info` share."""
-
-    release: ReleaseTrace
-    index: IndexTrace
-    preprocessing: PreprocessingTrace
-    embedding_model: EmbeddingModelTrace
-    retrieval: RetrievalTrace
-    prompt_template: PromptTrace
-    generator: GeneratorTrace
-
-
-def identity_of(lineage: Lineage) -> Identity:
-    release = lineage.release
-    retrieval, generator = release.retrieval, release.generator
-    return Identity(
-        release=ReleaseTrace(id=release.id, digest=release.digest),
-        index=IndexTrace(**asdict(lineage.index)),
-        preprocessing=PreprocessingTrace(chunker=release.chunker.name, digest=release.chunker.digest),
-        embedding_model=EmbeddingModelTrace(**asdict(lineage.embedder)),
-        retrieval=RetrievalTrace(**retrieval.model_dump(), digest=retrieval.digest),
-        prompt_template=PromptTrace(**release.prompt.model_dump()),
-        generator=GeneratorTrace(name=generator.name, digest=generator.digest, parameters=generator.parameters),
-    )
-
-
-def _citation(citation: Citation) -> CitationReply:
+def citation_reply(citation: Citation, link: Link) -> CitationReply:
     return CitationReply(
         marker=citation.marker,
-        **_place(citation.chunk),
+        **_place(citation.chunk, link),
         page=citation.chunk.page,
         score=citation.score,
         quote=citation.quote,
@@ -253,9 +145,27 @@ def _citation(citation: Citation) -> CitationReply:
     )
 
 
-def _hit(rank: int, hit: Hit, shown: int, include_text: bool) -> HitReply:
-    text = hit.chunk.text if include_text else None
-    return HitReply(rank=rank, **_place(hit.chunk), score=hit.score, used=rank <= shown, text=text)
+def hit_replies(hits: Sequence[Hit], link: Link, *, shown: int, include_text: bool) -> list[HitReply]:
+    """The first `shown` of `hits` stood in the prompt."""
+    return [
+        HitReply(
+            rank=rank,
+            **_place(hit.chunk, link),
+            score=hit.score,
+            used=rank <= shown,
+            metadata=dict(hit.chunk.metadata),
+            text=hit.chunk.text if include_text else None,
+        )
+        for rank, hit in enumerate(hits, start=1)
+    ]
+
+
+def _warnings(notices: Sequence[Notice]) -> list[WarningReply]:
+    return [WarningReply(code=notice.code, detail=notice.detail) for notice in notices]
+
+
+def _utc(moment: datetime) -> str:
+    return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 class _Place(TypedDict):
@@ -264,13 +174,15 @@ class _Place(TypedDict):
     title: str
     heading_path: list[str]
     source: str
+    url: str
 
 
-def _place(chunk: Chunk) -> _Place:
+def _place(chunk: Chunk, link: Link) -> _Place:
     return _Place(
         chunk_id=chunk.id,
         document_id=chunk.document_id,
         title=chunk.title,
         heading_path=list(chunk.heading_path),
         source=chunk.source,
+        url=link.to(chunk),
     )

@@ -11,8 +11,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from rag_service.ask import Pipeline
-from rag_service.errors import NotReady, RagError
-from rag_service.wiring.releases import CHECKS, Opened, Report
+from rag_service.errors import NotReady, RagError, ShuttingDown
+from rag_service.opened import CHECKS, Opened, Report
 
 logger = logging.getLogger("rag_service.serving")
 
@@ -68,7 +68,7 @@ class Service:
     def pin(self) -> Pipeline:
         """The pipeline for one request. Raises `NotReady` while there is none, or once the server shuts down."""
         if self._draining:
-            raise NotReady("the service is shutting down", hint="ask another instance")
+            raise ShuttingDown("the service is shutting down", hint="ask another instance")
         if self._pipeline is None:
             raise NotReady("the service is still starting", hint=f"try again in {RETRY_AFTER_S} s; /health/ready says how far it is")
         self._follow_active()
@@ -89,6 +89,15 @@ class Service:
     def drain(self) -> None:
         """From now on not ready; requests that are under way go on. A release that is being opened is given up at its next check."""
         self._draining = True
+
+    @property
+    def draining(self) -> bool:
+        return self._draining
+
+    @property
+    def current(self) -> Pipeline | None:
+        """What answers now, if anything does."""
+        return self._pipeline
 
     def _follow_active(self) -> None:
         try:
@@ -141,7 +150,7 @@ class Service:
     def _report(self, *, shown: bool) -> Report:
         def report(check: str, state: str) -> None:
             if self._draining:
-                raise NotReady("the service is shutting down")
+                raise ShuttingDown("the service is shutting down")
             if shown:
                 self._checks[check] = state
 

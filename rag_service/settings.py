@@ -10,16 +10,24 @@ import tomllib
 from collections.abc import Mapping
 from pathlib import Path
 from types import NoneType
-from typing import Any, Literal, get_args
+from typing import Annotated, Any, Literal, get_args
 from urllib.parse import unquote
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from rag_service.embedders.encoder import DEFAULT_ENCODER, Precision
 from rag_service.errors import InvalidSettings
 
 PREFIX = "RAG_"
 DEFAULT_FILE = Path("rag.toml")
+
+
+def _listed(value: object) -> object:
+    """A list is written with commas in a variable, and as a list in the TOML file."""
+    return [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value
+
+
+Names = Annotated[tuple[str, ...], BeforeValidator(_listed)]
 
 
 class Settings(BaseModel):
@@ -61,15 +69,42 @@ class Settings(BaseModel):
 
     # limits
     max_question_chars: int = Field(4000, ge=1, le=1_000_000, description="Longest question")
+    max_history_turns: int = Field(50, ge=0, le=1000, description="Most earlier messages of a conversation")
     max_body_bytes: int = Field(2**20, ge=1024, description="Largest request body")
     max_top_k: int = Field(50, ge=1, le=1000, description="Largest top_k of a request")
-    timeout_s: float = Field(30.0, gt=0, le=600, description="Time for one answer")
+    max_batch: int = Field(32, ge=1, le=1000, description="Most questions in one batch")
+    timeout_s: float = Field(30.0, gt=0, le=600, description="Time for one answer, from the arrival of its request")
+    max_concurrent: int | None = Field(
+        None, ge=1, le=1024, description="Answers made at once; not set: the cores, or 64 for a provider's model"
+    )
+    max_queue: int | None = Field(None, ge=0, le=100_000, description="Requests that may wait; not set: 4 times those made at once")
+    max_connections: int = Field(1000, ge=1, le=100_000, description="Open connections; more are refused")
+    read_timeout_s: float = Field(10.0, gt=0, le=600, description="Time for a client to send its request, and to take each part of a reply")
+    drain_s: float = Field(0.0, ge=0, le=600, description="After SIGTERM: seconds of not ready before the port closes")
+    pinned_releases: int = Field(
+        2, ge=0, le=100, description="Releases beside the active one that are kept open for requests that name them"
+    )
+    cache_mib: int = Field(32, ge=0, le=100_000, description="Memory for repeated answers; 0 makes every answer anew")
+
+    # access
+    keys: Path | None = Field(None, description="File of API keys; not set: keys.json in the folder of indexes")
+    allow_open: bool = Field(False, description="Listen on a public address although there are no keys")
+    allowed_hosts: Names = Field((), description="Host names that requests may use; empty: any with keys, else this machine's own")
+    cors_origins: Names = Field((), description="Origins of web pages that may call the service")
+    public_url: str | None = Field(None, description="Address of the service in links; not set: as the request names it")
+    docs: bool = Field(True, description="Show the API reference at /docs")
+
+    # chat front ends
+    openwebui_events: bool = Field(False, description="Send source events of Open WebUI on the OpenAI-compatible endpoint")
 
     # identity of the deployment
     environment: str = Field("dev", description="Name of the environment, for traces")
     container_image: str | None = Field(None, description="Image that runs this service, name@sha256:…")
     code_commit: str | None = Field(None, description="Commit of the code, where there is no git checkout")
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="Log level")
+    log_format: Literal["text", "json"] = Field("text", description="Log lines for people or for programs")
+    log_requests: bool = Field(True, description="One log line for each request, without its question")
+    log_questions: bool = Field(False, description="Put questions into the log as well")
 
 
 RELEASE_FIELDS = (

@@ -25,6 +25,8 @@ ChunkId = NewType("ChunkId", str)
 MetadataValue = str | int | float | bool
 Metadata = Mapping[str, MetadataValue]
 
+Role = Literal["user", "assistant"]
+
 BlockKind = Literal["heading", "paragraph", "list", "table", "code"]
 
 
@@ -101,6 +103,21 @@ class Chunk:
     metadata: Metadata = field(default_factory=dict)
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Selection:
+    """The rows of a vector store that a search may return."""
+
+    positions: Positions
+    """Ascending."""
+    bitmap: npt.NDArray[np.uint8]
+    """Bit i % 8, counted from the lowest, of byte i // 8 says whether row i may be returned."""
+    documents: int
+    """How many documents these rows belong to."""
+
+    def __len__(self) -> int:
+        return int(self.positions.shape[0])
+
+
 @dataclass(frozen=True, slots=True)
 class Hit:
     """A retrieved chunk. `score` is a similarity: higher is better; cosine in [-1, 1] from the vector stores."""
@@ -128,9 +145,33 @@ class Prompt:
 
 
 @dataclass(frozen=True, slots=True)
+class Turn:
+    """One message of a conversation, before the question."""
+
+    role: Role
+    content: str
+
+
+@dataclass(frozen=True, slots=True)
+class Sampling:
+    """What one question asks of a language model; None takes the release's."""
+
+    max_tokens: int | None = None
+    temperature: float | None = None
+    seed: int | None = None
+
+
+NO_SAMPLING = Sampling()
+"""Everything as the release says."""
+
+
+@dataclass(frozen=True, slots=True)
 class Usage:
     prompt_tokens: int | None
     completion_tokens: int | None
+
+
+NOT_COUNTED = Usage(None, None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,7 +219,15 @@ class Citation:
 
 
 AbstainReason = Literal["no_hits", "below_min_score", "generator_declined", "empty_index"]
-WarningCode = Literal["citation_dropped", "citation_missing", "question_truncated", "answer_truncated", "context_truncated"]
+WarningCode = Literal[
+    "citation_dropped",
+    "citation_missing",
+    "question_truncated",
+    "answer_truncated",
+    "context_truncated",
+    "parameter_adjusted",
+    "follow_up_not_rewritten",
+]
 
 
 @dataclass(frozen=True, slots=True)

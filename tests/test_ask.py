@@ -11,9 +11,10 @@ from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
-from rag_service.ask import Pipeline, Question, clean_question
+from rag_service.ask import Pipeline
 from rag_service.errors import DeadlineExceeded, GeneratorFailed, InvalidQuestion
 from rag_service.ports import Generator
+from rag_service.question import Question, clean_question
 from rag_service.record import Attempt, Record
 from rag_service.reply import trace_of
 from rag_service.stores.memory import MemoryStore

@@ -1,11 +1,18 @@
 """Markers to places: every span slices to what it says, whatever a generator wrote."""
 
+import time
+from collections.abc import Sequence
+from itertools import pairwise
+
 import pytest
-from hypothesis import given
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from rag_service.citations import CitedAnswer, cite, find_markers, locate_quote
-from rag_service.types import Chunk, ChunkId, Completion, DocumentId, Hit, Marker, Usage
+from rag_service.citations import CitedAnswer, CitingStream, cite, events_of, find_markers, locate_quote
+from rag_service.errors import GeneratorFailed
+from rag_service.generators.declined import declined, may_be_declined
+from rag_service.record import Delta
+from rag_service.types import Chunk, ChunkId, Citation, Completion, DocumentId, Hit, Marker, Usage
 
 DOCUMENT = "# Leave\n\nEvery employee has 28 days of paid holiday a year. Unused days expire on 31 March. Ask your manager!"
 PARIS = "Paris is the capital of France. It lies on the Seine."
@@ -131,6 +138,15 @@ def test_a_marker_that_names_no_passage_is_taken_out_and_reported() -> None:
     assert [notice.detail.split()[1] for notice in answer.notices] == ["9", "7", "4"]
 
 
+def test_only_spaces_go_with_a_marker_that_is_taken_out() -> None:
+    assert cited("Paris.\n  [9] It lies\t[9] there [9] [9].").text == "Paris.\n It lies\t there."
+
+
+def test_each_claim_is_located_anew_in_the_same_passage() -> None:
+    quotes = [citation.quote for citation in cited("Paris is the capital of France [2]. It lies on the Seine [2].").citations]
+    assert quotes == ["Paris is the capital of France.", "It lies on the Seine"]
+
+
 def test_an_answer_that_cites_nothing_says_so() -> None:
     assert [notice.code for notice in cited("Paris.").notices] == ["citation_missing"]
     assert [notice.code for notice in cited("Paris [8].").notices] == ["citation_dropped", "citation_missing"]
@@ -191,3 +207,215 @@ def test_every_span_slices_to_what_it_says(pieces: list[str], passages: list[str
 def test_twenty_thousand_characters_of_brackets_are_no_trouble(unit: str) -> None:
     text = unit * (20_000 // len(unit))
     assert all(text[marker.start] == "[" for marker in find_markers(text))
+
+
+def test_a_control_character_in_a_marker_is_white_space() -> None:
+    assert numbers("Paris [1,\x1c2].") == [(1, 2)]
+
+
+# The answer while it is being written.
+
+Events = list[Delta | Citation]
+
+
+def told(events: Events) -> str:
+    return "".join(event.text for event in events if isinstance(event, Delta))
+
+
+def streamed(pieces: Sequence[str], hits: Sequence[Hit] = HITS) -> tuple[list[Events], CitedAnswer]:
+    """What each piece gives, then what finishing gives; and the whole answer."""
+    stream = CitingStream(hits, may_be_declined)
+    events = [stream.feed(piece) for piece in pieces]
+    whole = cite(completion("".join(pieces).strip()), hits)
+    return [*events, stream.finish(whole)], whole
+
+
+def deltas(*pieces: str) -> list[str]:
+    return [told(events) for events in streamed(pieces)[0]]
+
+
+def pieces_of(text: str, cuts: Sequence[int]) -> list[str]:
+    """`text` cut at `cuts`, which are taken modulo its length."""
+    places = sorted({0, len(text), *(cut % (len(text) + 1) for cut in cuts)})
+    return [text[start:end] for start, end in pairwise(places)]
+
+
+ATOMS = st.one_of(
+    st.sampled_from(
+        ["[1]", "[2]", "[3]", "[9]", "[1, 2]", "[1,9]", "[1,\n2]", "[1", "[", "]", ",", "(", "=", "1", "12", "１", "x", "Paris", "東京"]
+    ),
+    st.sampled_from(
+        ["`", "``", "```", "\n", "\n\n", " ", "  ", "\t", "\u00a0", ".", "。", "It lies on the Seine", "NO_ANSWER", "no_", "**"]
+    ),
+    st.text(max_size=3),
+)
+CUTS = st.lists(st.integers(0, 200), max_size=60)
+
+
+@given(text=st.lists(ATOMS, max_size=20).map("".join), cuts=CUTS, passages=st.integers(0, 3))
+@example(text="Paris [1]`", cuts=range(10), passages=3)
+@example(text="```\n[1]\n``` [1] ``[2]`` [3]", cuts=range(30), passages=3)
+@example(text="x[1] \n = x[2] \n. y[3][1][x]", cuts=range(40), passages=3)
+@example(text=" \n a [9] \n [9] ", cuts=range(20), passages=3)
+@settings(max_examples=400)
+def test_however_the_text_is_cut_the_stream_tells_the_checked_answer(text: str, cuts: Sequence[int], passages: int) -> None:
+    events, whole = streamed(pieces_of(text, cuts), HITS[:passages])
+    flat = [event for some in events for event in some]
+    if declined(text.strip()):
+        assert told(flat[: len(flat) - len(events[-1])]) == ""
+        return
+    assert told(flat) == whole.text
+    assert tuple(event for event in flat if isinstance(event, Citation)) == whole.citations
+    so_far = 0
+    for event in flat:
+        if isinstance(event, Delta):
+            assert event.text
+            so_far += len(event.text)
+        else:
+            assert so_far >= event.answer_span[1]
+
+
+@given(text=st.lists(ATOMS, max_size=20).map("".join), cuts=CUTS)
+def test_what_was_told_stays_true_whatever_is_written_next(text: str, cuts: Sequence[int]) -> None:
+    pieces = pieces_of(text, cuts)
+    stream = CitingStream(HITS, may_be_declined)
+    given_so_far = "".join(told(stream.feed(piece)) for piece in pieces)
+    for more in ("", "`", "```", "(", "]", "=", "1] [1]", " x"):
+        full = text + more
+        if not declined(full.strip()):
+            assert cite(completion(full.strip()), HITS).text.startswith(given_so_far)
+
+
+def test_plain_text_is_told_as_it_comes() -> None:
+    assert deltas("It lies", " on the", " Seine", ", they say.") == ["It lies", " on the", " Seine", ", they say.", ""]
+
+
+def test_white_space_at_the_end_waits_for_what_follows() -> None:
+    assert deltas("\n It lies ", "\n", "\n on the Seine. \n", "\n") == ["It lies", "", " \n\n on the Seine.", "", ""]
+
+
+def test_a_marker_is_told_whole_with_its_citation_when_no_link_can_come_of_it() -> None:
+    events, whole = streamed(["It lies on the Seine ", "[", "2", "]", ". It"])
+    assert [told(some) for some in events] == ["It lies on the Seine", "", "", "", " [2]. It", ""]
+    assert events[4] == [Delta(" [2]"), whole.citations[0], Delta(". It")]
+
+
+def test_a_marker_at_the_end_comes_with_the_finish() -> None:
+    events, whole = streamed(["It lies on the Seine [2]"])
+    assert events == [[Delta("It lies on the Seine")], [Delta(" [2]"), *whole.citations]]
+
+
+@pytest.mark.parametrize(
+    ("pieces", "expected"),
+    [
+        (["see [1", "](https", "://x)"], ["see", " [1](https", "://x)", ""]),
+        (["x[1]", " ", " = ", "2"], ["x", "", "[1]  =", " 2", ""]),
+        (["x[1]", "[", "y]"], ["x", "", "[1][y]", ""]),
+        (["in [20", "24] it"], ["in", " [2024] it", ""]),
+        (["a [", "x] b"], ["a", " [x] b", ""]),
+        (["a [1", "234", "56"], ["a", " [1234", "56", ""]),
+    ],
+)
+def test_brackets_that_turn_out_not_to_cite_are_told_as_they_are(pieces: list[str], expected: list[str]) -> None:
+    assert deltas(*pieces) == expected
+
+
+def test_a_marker_that_names_no_passage_is_never_told_nor_the_space_before_it() -> None:
+    assert deltas("Paris ", "[", "9", "]", " is", " [8]\n", "[2, 7].") == ["Paris", "", "", "", " is", "", "\n[2].", ""]
+
+
+def test_code_in_a_line_waits_for_its_end_or_the_end_of_the_line() -> None:
+    assert deltas("run `ls", " [1]", "` now", " `x [1]", " y\n", "z") == ["run", "", " `ls [1]` now", "", " `x [1] y", "\nz", ""]
+    assert [event.marker for some in streamed(["`x [1]", " y\n", "z"])[0] for event in some if isinstance(event, Citation)] == [1]
+
+
+def test_a_long_line_is_told_when_it_ends() -> None:
+    line = "`" + "a b " * 50
+    assert deltas(line, "c", "\n", "d") == ["", "", line + "c", "\nd", ""]
+
+
+def test_two_backticks_may_become_three() -> None:
+    events, whole = streamed(["``", "`\n[1] and\n", "x"])
+    assert [told(some) for some in events] == ["", "```\n[1] and", "\nx", ""]
+    assert whole.citations == ()
+
+
+def test_a_block_of_code_is_told_as_it_comes_and_nothing_in_it_cites() -> None:
+    events, whole = streamed(["``", "`sh\nx", " = y[1]", "\n``", "`\n", "Done [2]", "."])
+    assert [told(some) for some in events] == ["", "```sh\nx", " = y[1]", "", "\n```", "\nDone", " [2].", ""]
+    assert [citation.marker for citation in whole.citations] == [2]
+
+
+@pytest.mark.parametrize("refusal", ["NO_ANSWER", "no_answer.\n", "NO_ANSWER\u2003", "**NO_ANSWER**", "", " \n", "«No_Answer»"])
+def test_nothing_of_a_refusal_is_told(refusal: str) -> None:
+    stream = CitingStream(HITS, may_be_declined)
+    assert [event for piece in refusal for event in stream.feed(piece)] == []
+    assert stream.finish(cite(completion(""), HITS)) == []
+
+
+def test_what_begins_like_a_refusal_is_told_once_it_is_none() -> None:
+    assert deltas("NO", "_ANS", "WER", " was", " given") == ["", "", "", "NO_ANSWER was", " given", ""]
+    assert deltas("No", "w", " it") == ["", "Now", " it", ""]
+
+
+def test_a_generator_that_returns_another_text_than_it_wrote_is_found_out() -> None:
+    stream = CitingStream(HITS, may_be_declined)
+    stream.feed("It lies on the Seine [2]. ")
+    with pytest.raises(GeneratorFailed, match="another text"):
+        stream.finish(cited("It lies on the Thames."))
+    with pytest.raises(GeneratorFailed, match="another text"):
+        stream.finish(cited("It lies on the Seine [2]. It does.", markers=()))
+
+
+@given(text=st.lists(ATOMS, max_size=20).map("".join))
+def test_a_finished_answer_is_cut_after_each_marker(text: str) -> None:
+    whole = cited(text)
+    events = events_of(whole)
+    assert told(events) == whole.text
+    assert tuple(event for event in events if isinstance(event, Citation)) == whole.citations
+    assert CitingStream(HITS, may_be_declined).finish(whole) == events
+    before = ""
+    for event in events:
+        if isinstance(event, Delta):
+            before += event.text
+        else:
+            assert len(before) == event.answer_span[1]
+
+
+def test_a_generator_that_gives_its_markers_is_told_by_them() -> None:
+    whole = cited("As in [7], see x [1]. [2]", (Marker(22, 25, (2,)),))
+    assert events_of(whole) == [Delta("As in [7], see x [1]. [2]"), *whole.citations]
+
+
+def test_asking_whether_a_text_may_be_a_refusal_reads_it_a_few_times_over_not_once_a_piece() -> None:
+    read = 0
+
+    def counted(beginning: str) -> bool:
+        nonlocal read
+        read += len(beginning)
+        return may_be_declined(beginning)
+
+    stream = CitingStream(HITS, counted)
+    for _ in range(30_000):
+        assert stream.feed("...") == []
+    assert read < 12 * 90_000
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "It lies on the Seine [2]. " * 10_000,
+        "`" + "a " * 150_000,
+        "[1" + ",1" * 150_000,
+        "x[1]" + " " * 300_000 + "=",
+        "a [9]" * 60_000,
+        "[2]" * 30_000,
+    ],
+    ids=["prose", "open code", "open marker", "index", "dropped", "repeated"],
+)
+def test_tens_of_thousands_of_pieces_are_no_trouble(text: str) -> None:
+    """Looking at what is open again with every piece takes minutes."""
+    began = time.perf_counter()
+    events, whole = streamed([text[start : start + 3] for start in range(0, len(text), 3)])
+    assert time.perf_counter() - began < 15
+    assert "".join(told(some) for some in events) == whole.text

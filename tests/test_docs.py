@@ -14,9 +14,10 @@ from eval.__main__ import app as eval_app
 from eval.questions import QuestionSet, read_questions
 from rag_service.api.errors import STATUS
 from rag_service.api.schemas import AskRequest
-from rag_service.ask import Pipeline, Question
+from rag_service.ask import Pipeline
 from rag_service.catalog import Catalog
 from rag_service.cli.app import app as service_app
+from rag_service.question import Question
 from rag_service.reply import AskReply, Trace
 from rag_service.settings import Settings, load_settings
 from rag_service.types import AbstainReason, SkipReason, WarningCode

@@ -20,13 +20,14 @@ from typing import Any
 
 import pytest
 
-from rag_service.ask import Question
 from rag_service.catalog import Catalog
 from rag_service.errors import Damaged, NotFound, RagError, StorageFailed
 from rag_service.manifest import read_build_facts, read_manifest, verify_version
+from rag_service.opened import Opened, Report
+from rag_service.question import Question
 from rag_service.serving import Service
 from rag_service.settings import load_settings
-from rag_service.wiring.releases import Opened, Report, open_release
+from rag_service.wiring.releases import open_release
 
 HOLIDAYS = "How many days of paid holiday does an employee have?"
 

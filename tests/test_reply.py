@@ -6,8 +6,9 @@ from collections.abc import Callable
 
 import pytest
 
-from rag_service.ask import Pipeline, Question
+from rag_service.ask import Pipeline
 from rag_service.deployment import describe_deployment
+from rag_service.question import Question
 from rag_service.reply import AskReply, reply_to
 
 HOLIDAYS = "How many days of paid holiday does an employee have?"

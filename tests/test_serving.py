@@ -13,15 +13,17 @@ from pathlib import Path
 
 import pytest
 
-from rag_service.ask import Pipeline, Question
+from rag_service.ask import Pipeline
 from rag_service.build import Built
 from rag_service.catalog import Catalog
 from rag_service.errors import Damaged, NotFound, NotReady, RagError
+from rag_service.opened import CHECKS, Opened, Report
 from rag_service.ports import Generator
+from rag_service.question import Question
 from rag_service.serving import Service
 from rag_service.settings import load_settings
 from rag_service.types import Completion, Prompt
-from rag_service.wiring.releases import CHECKS, Opened, Report, make_release, open_release
+from rag_service.wiring.releases import make_release, open_release
 
 HOLIDAYS = "How many days of paid holiday does an employee have?"
 

@@ -1,146 +1,185 @@
-"""The HTTP service: routes, and the table of errors applied. Everything it needs is handed in."""
+"""The HTTP service put together: routes, middleware, and the table of errors applied. Everything it needs is handed in."""
 
+import logging
 from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from typing import Annotated, Any
+from dataclasses import dataclass
 
-import anyio.to_thread
-from fastapi import Depends, FastAPI, Request, Response
+from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
-from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
 from rag_service import __version__
-from rag_service.api.errors import ErrorReply, error_reply, from_rag_error, from_validation
-from rag_service.api.schemas import AskRequest, InfoReply, Limits, LiveReply, ReadyReply
-from rag_service.api.trace import REQUEST_HEADER, TraceMiddleware, current_ids
-from rag_service.ask import Question
-from rag_service.errors import InvalidInput, RagError
-from rag_service.reply import AskReply, identity_of, reply_to
-from rag_service.serving import Service
+from rag_service.api.admission import Admission
+from rag_service.api.answering import Answering
+from rag_service.api.ask import ask_routes
+from rag_service.api.browsers import SecurityHeaders
+from rag_service.api.chunks import chunk_routes
+from rag_service.api.errors import STATUS, as_response, error_reply, from_rag_error, from_validation
+from rag_service.api.gate import GateMiddleware
+from rag_service.api.health import health_routes, service_routes
+from rag_service.api.openai import openai_routes
+from rag_service.api.outcome import current_outcome
+from rag_service.api.schemas import AskRequest, BatchRequest, ErrorReply, Limits
+from rag_service.api.streaming import OpenStreams
+from rag_service.api.trace import Ended, TraceMiddleware, current_ids
+from rag_service.desk import Desk
+from rag_service.errors import RagError
+from rag_service.keys import Keyring
+from rag_service.telemetry.logs import RequestLine, log_request
+from rag_service.telemetry.metrics import Metrics, Watched
 
-MAX_CONCURRENT = 8
-"""Answers computed at once; more wait for a thread. Each needs one core while it runs."""
-
-_ERRORS: dict[int | str, dict[str, Any]] = {
-    status: {"model": ErrorReply, "description": description}
-    for status, description in {
-        400: "The body is not valid JSON.",
-        413: "The body is too large.",
-        415: "The body is not declared to be JSON.",
-        422: "A field is missing, unknown, or out of range.",
-        500: "A fault of the service.",
-        502: "The generator, or a provider of embeddings, failed.",
-        503: "Not ready; see Retry-After.",
-        504: "The time for the request was over; `stage` says where.",
-    }.items()
-}
+logger = logging.getLogger("rag_service.api")
 
 
-def create_app(service: Service, limits: Limits, *, lifespan: AbstractAsyncContextManager[None] | None = None) -> FastAPI:
+@dataclass(frozen=True, slots=True)
+class Doors:
+    """How the service meets the world."""
+
+    limits: Limits
+    keyring: Keyring
+    allowed_hosts: tuple[str, ...] = ()
+    """Names that requests may use; empty allows any."""
+    cors_origins: tuple[str, ...] = ()
+    public_url: str | None = None
+    docs: bool = True
+    openwebui_events: bool = False
+    log_requests: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class App:
+    """What to serve, and what must be told when the server has no more time."""
+
+    asgi: FastAPI
+    open_streams: OpenStreams
+    admission: Admission
+
+
+def create_app(desk: Desk, doors: Doors, *, lifespan: AbstractAsyncContextManager[None] | None = None) -> App:
     """`lifespan` is entered when the server starts and left when it stops."""
+    metrics, open_streams = Metrics(), OpenStreams()
+    admission = Admission(doors.limits.max_concurrent, doors.limits.max_queue, observe=metrics.shed)
+    answering = Answering(desk, admission, metrics, doors.limits, doors.public_url.rstrip("/") if doors.public_url else None)
 
     @asynccontextmanager
     async def run(_: FastAPI) -> AsyncIterator[None]:
-        anyio.to_thread.current_default_thread_limiter().total_tokens = MAX_CONCURRENT
-        if lifespan is None:
-            yield
-        else:
-            async with lifespan:
+        with admission:
+            if lifespan is None:
                 yield
+            else:
+                async with lifespan:
+                    yield
 
     app = FastAPI(
         title="rag-service",
         version=__version__,
         summary="Answers from your documents, each with the trace of what made it.",
         lifespan=run,
+        docs_url="/docs" if doors.docs else None,
+        openapi_url="/openapi.json" if doors.docs else None,
         redoc_url=None,
     )
-    app.add_middleware(TraceMiddleware, max_body_bytes=limits.max_body_bytes)
-    _add_error_handlers(app)
-    _add_health(app, service)
-    _add_ask(app, service, limits)
-    return app
+    for routes in (
+        ask_routes(answering, open_streams),
+        chunk_routes(answering),
+        openai_routes(answering, open_streams, openwebui_events=doors.openwebui_events),
+        health_routes(answering),
+        service_routes(answering),
+    ):
+        app.include_router(routes)
+    _watch(metrics, answering, open_streams, app)
+    _add_error_handlers(app, metrics)
+    app.add_middleware(GateMiddleware, keyring=doors.keyring, allowed_hosts=doors.allowed_hosts, cors_origins=doors.cors_origins)
+    ended = _Endings(metrics, log_requests=doors.log_requests)
+    app.add_middleware(TraceMiddleware, max_body_bytes=doors.limits.max_body_bytes, ended=ended)
+    app.add_middleware(SecurityHeaders)
+    return App(app, open_streams, admission)
 
 
-def _add_ask(app: FastAPI, service: Service, limits: Limits) -> None:
-    @app.post("/ask", responses=_ERRORS, tags=["ask"])
-    def ask(body: AskRequest, response: Response, _: Annotated[None, Depends(_require_json)]) -> AskReply:
-        """One question, one answer with its citations and its whole trace. An abstention is a 200 with `status: abstained`."""
-        if body.top_k is not None and body.top_k > limits.max_top_k:
-            raise InvalidInput(f"top_k is {body.top_k}; at most {limits.max_top_k} is accepted", param="top_k")
-        ids = current_ids()
-        request_id = body.request_id or ids.request_id
-        if request_id:
-            response.headers[REQUEST_HEADER] = request_id
-        question = Question(
-            text=body.question,
-            top_k=body.top_k,
-            min_score=body.min_score,
-            request_id=request_id,
-            deadline_s=ids.arrived_s + limits.timeout_s,
-        )
-        return reply_to(service.pin().ask(question), include_chunks="chunks" in body.include)
-
-    @app.get("/info", responses={503: _ERRORS[503]}, tags=["service"])
-    def info() -> InfoReply:
-        """What answers now: the parts of every trace, and the limits."""
-        lineage = service.pin().lineage
-        image = lineage.deployment.image
-        return InfoReply(
-            version=__version__,
-            environment=lineage.deployment.environment,
-            container_image=image.ref if image else None,
-            limits=limits,
-            **identity_of(lineage),
-        )
-
-
-def _add_health(app: FastAPI, service: Service) -> None:
-    @app.get("/health/live", tags=["health"])
-    async def live() -> LiveReply:
-        """200 while the process can answer at all. Restart it when this fails, and for nothing else."""
-        return LiveReply()
-
-    @app.get(
-        "/health/ready",
-        responses={503: {"model": ReadyReply, "description": "Not ready yet, or shutting down."}},
-        tags=["health"],
+def _watch(metrics: Metrics, answering: Answering, open_streams: OpenStreams, app: FastAPI) -> None:
+    service = answering.desk.service
+    metrics.know(
+        routes=[path for route in app.routes if (path := getattr(route, "path", None))],
+        fields={*AskRequest.model_fields, *BatchRequest.model_fields},
+        codes=STATUS,
     )
-    async def ready(response: Response) -> ReadyReply:
-        """200 once every check has passed on the real artefacts; send no traffic before."""
-        state = service.readiness()
-        if not state.ready:
-            response.status_code = 503
-            response.headers["Retry-After"] = "1"
-        return ReadyReply(ready=state.ready, checks=state.checks, release=state.release, since_s=state.since_s, problem=state.problem)
+    metrics.watch(
+        Watched(
+            ready=lambda: service.current is not None and not service.draining,
+            in_flight=lambda: answering.admission.running,
+            queue_depth=lambda: answering.admission.waiting,
+            open_streams=lambda: len(open_streams),
+            cache_bytes=lambda: answering.desk.cache.size_bytes,
+            lineage=lambda: service.current.lineage if service.current else None,
+        )
+    )
 
 
-def _require_json(request: Request) -> None:
-    """A form or plain text would otherwise be reported as a body of the wrong type, which helps nobody."""
-    media_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
-    if media_type != "application/json" and not media_type.endswith("+json"):
-        raise HTTPException(415, "send the body as JSON, with the header content-type: application/json")
+class _Endings:
+    """Counts and logs each request when it is over."""
+
+    def __init__(self, metrics: Metrics, *, log_requests: bool) -> None:
+        self._metrics = metrics
+        self._log_requests = log_requests
+
+    def __call__(self, ended: Ended) -> None:
+        self._metrics.request(ended.route, ended.status, ended.duration_s, ended.ids.trace_id)
+        if not self._log_requests:
+            return
+        outcome = ended.outcome
+        log_request(
+            logger,
+            RequestLine(
+                route=ended.route or "unmatched",
+                method=ended.method,
+                status=ended.status,
+                duration_ms=round(ended.duration_s * 1000, 1),
+                trace_id=ended.ids.trace_id,
+                outcome=outcome.outcome or ("ok" if ended.status < 400 else "refused"),
+                request_id=ended.ids.request_id,
+                answer_id=outcome.answer_id,
+                release=outcome.release,
+                abstain_reason=outcome.abstain_reason,
+                key_id=outcome.key_id,
+                cached=outcome.cached,
+                question=outcome.question,
+            ),
+        )
 
 
-def _add_error_handlers(app: FastAPI) -> None:
+def _add_error_handlers(app: FastAPI, metrics: Metrics) -> None:
+    def refused(status: int, body: ErrorReply, headers: dict[str, str] | None = None) -> Response:
+        current_outcome().outcome = body.error.code
+        metrics.failed(body.error.code, body.error.stage, body.trace_id)
+        return as_response(status, body, headers)
+
     @app.exception_handler(RagError)
-    async def rag_error(_: Request, error: RagError) -> JSONResponse:
+    async def rag_error(_: Request, error: RagError) -> Response:
         ids = current_ids()
-        return _reply(*from_rag_error(error, trace_id=ids.trace_id, request_id=ids.request_id))
+        status, body = from_rag_error(error, trace_id=ids.trace_id, request_id=ids.request_id)
+        if body.error.code == "internal":
+            logger.error("%s, trace %s: %s", error.code, ids.trace_id, error.message, exc_info=error)
+        elif body.error.code == "shutting_down":
+            metrics.shed("shutting_down")
+        return refused(status, body)
 
     @app.exception_handler(RequestValidationError)
-    async def validation_error(_: Request, error: RequestValidationError) -> JSONResponse:
+    async def validation_error(_: Request, error: RequestValidationError) -> Response:
         ids = current_ids()
-        return _reply(*from_validation(error, trace_id=ids.trace_id, request_id=ids.request_id))
+        status, body = from_validation(error, trace_id=ids.trace_id, request_id=ids.request_id)
+        if body.error.param:
+            metrics.validation_failure(body.error.param)
+        return refused(status, body)
 
     @app.exception_handler(HTTPException)
-    async def http_error(request: Request, error: HTTPException) -> JSONResponse:
+    async def http_error(request: Request, error: HTTPException) -> Response:
         ids = current_ids()
         codes = {
             400: "invalid_json",  # the body could not even be parsed: not UTF-8, say, or nested too deeply
             404: "not_found",
             405: "method_not_allowed",
+            408: "request_timeout",
             413: "payload_too_large",
             415: "unsupported_media_type",
         }
@@ -151,10 +190,4 @@ def _add_error_handlers(app: FastAPI) -> None:
         }
         shown = message.get(error.status_code, str(error.detail))
         code = codes.get(error.status_code, "invalid_request")
-        return _reply(*error_reply(code, shown, trace_id=ids.trace_id, request_id=ids.request_id), headers=error.headers)
-
-
-def _reply(status: int, body: ErrorReply, headers: Any = None) -> JSONResponse:
-    retry = body.error.retry_after_s
-    extra = {"Retry-After": str(round(retry))} if retry is not None else {}
-    return JSONResponse(body.model_dump(mode="json"), status_code=status, headers={**(headers or {}), **extra})
+        return refused(*error_reply(code, shown, trace_id=ids.trace_id, request_id=ids.request_id), headers=dict(error.headers or {}))

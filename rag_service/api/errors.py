@@ -1,19 +1,25 @@
 """Errors as HTTP: one table from code to status, one body shape. Nothing else in the package knows a status."""
 
 import difflib
-from collections.abc import Sequence
+import math
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from fastapi.exceptions import RequestValidationError
-from pydantic import BaseModel, Field
+from starlette.responses import Response
 
-from rag_service.api.schemas import AskRequest
+from rag_service.api.schemas import AskRequest, BatchRequest, ErrorBody, ErrorReply
 from rag_service.errors import RagError
 from rag_service.record import Attempt
-from rag_service.reply import Trace, trace_of
+from rag_service.trace import Trace, trace_of
 
 STATUS: dict[str, int] = {
+    "invalid_http": 400,
+    "invalid_host": 400,
     "invalid_json": 400,
+    "unauthorized": 401,
+    "forbidden": 403,
+    "request_timeout": 408,
     "invalid_request": 422,
     "invalid_question": 422,
     "invalid_name": 422,
@@ -23,7 +29,13 @@ STATUS: dict[str, int] = {
     "payload_too_large": 413,
     "unsupported_media_type": 415,
     "conflict": 409,
+    "release_unavailable": 409,
+    "rate_limited": 429,
+    "queue_full": 429,
+    "client_closed": 499,
     "not_ready": 503,
+    "shutting_down": 503,
+    "generator_paused": 503,
     "storage_failed": 503,
     "embedder_error": 502,
     "generator_error": 502,
@@ -33,31 +45,36 @@ STATUS: dict[str, int] = {
 """Any code that is not listed is a fault of the server: 500, as `internal`, with the details in the log alone."""
 
 _TYPES = {
-    400: "invalid_request", 404: "not_found", 405: "invalid_request", 409: "conflict", 413: "invalid_request", 415: "invalid_request",
-    422: "invalid_request", 500: "server_error", 502: "server_error", 503: "overloaded", 504: "timeout",
+    401: "unauthorized", 403: "forbidden", 404: "not_found", 408: "timeout", 409: "conflict", 429: "overloaded", 499: "cancelled",
+    500: "server_error", 502: "server_error", 503: "overloaded", 504: "timeout",
 }  # fmt: skip
-_RETRYABLE = frozenset({502, 503, 504})
+"""Any other is `invalid_request`."""
+_RETRYABLE = frozenset({408, 429, 502, 503, 504})
+_SAID_WHEN = frozenset({429, 503})
 
-RETRY_AFTER_S = 1
+ERRORS: dict[int | str, dict[str, Any]] = {
+    status: {"model": ErrorReply, "description": description}
+    for status, description in {
+        400: "The body is not valid JSON.",
+        401: "No key, or one that is not valid.",
+        403: "The key may not do this.",
+        404: "Nothing is there: a prompt, a release, an index version, a chunk.",
+        409: "The release that the request names cannot be opened any more.",
+        413: "The body is too large.",
+        415: "The body is not declared to be JSON.",
+        422: "A field is missing, unknown, or out of range.",
+        429: "Too many requests wait, or this key asks too often; see Retry-After.",
+        500: "A fault of the service.",
+        502: "The generator, or a provider of embeddings, failed.",
+        503: "Not ready, shutting down, or the generator is left alone for a while; see Retry-After.",
+        504: "The time for the request was over; `stage` says where.",
+    }.items()
+}
+"""For the OpenAPI document."""
+
+RETRY_AFTER_S = 1.0
+"""Where nothing better is known."""
 _FIELD_CHARS = 100
-
-
-class ErrorBody(BaseModel):
-    code: str = Field(description="Stable, for programs.")
-    message: str
-    type: str = Field(description="invalid_request, not_found, conflict, overloaded, timeout or server_error.")
-    retryable: bool
-    retry_after_s: float | None
-    stage: str | None = Field(description="Stage of the answer in which it happened.")
-    param: str | None = Field(description="The field that is to blame.")
-    details: dict[str, Any]
-
-
-class ErrorReply(BaseModel):
-    error: ErrorBody
-    trace_id: str
-    request_id: str | None
-    trace: Trace | None = Field(description="What had been at work, where a release had been pinned before it went wrong; otherwise null.")
 
 
 def error_reply(
@@ -70,15 +87,15 @@ def error_reply(
     param: str | None = None,
     details: dict[str, Any] | None = None,
     trace: Trace | None = None,
+    retry_after_s: float | None = None,
 ) -> tuple[int, ErrorReply]:
     status = STATUS[code]
-    retryable = status in _RETRYABLE
     body = ErrorBody(
         code=code,
         message=message,
-        type=_TYPES[status],
-        retryable=retryable,
-        retry_after_s=RETRY_AFTER_S if status == 503 else None,
+        type=_TYPES.get(status, "invalid_request"),
+        retryable=status in _RETRYABLE,
+        retry_after_s=(retry_after_s or RETRY_AFTER_S) if status in _SAID_WHEN else None,
         stage=stage,
         param=param,
         details=details or {},
@@ -91,7 +108,16 @@ def from_rag_error(error: RagError, *, trace_id: str, request_id: str | None) ->
         return internal_error(trace_id=trace_id, request_id=request_id)
     message = error.message if not error.hint else f"{error.message}: {error.hint}"
     trace = trace_of(error.attempt) if isinstance(error.attempt, Attempt) else None
-    return error_reply(error.code, message, trace_id=trace_id, request_id=request_id, stage=error.stage, param=error.param, trace=trace)
+    return error_reply(
+        error.code,
+        message,
+        trace_id=trace_id,
+        request_id=request_id,
+        stage=error.stage,
+        param=error.param,
+        trace=trace,
+        retry_after_s=error.retry_after_s,
+    )
 
 
 def internal_error(*, trace_id: str, request_id: str | None) -> tuple[int, ErrorReply]:
@@ -101,6 +127,13 @@ def internal_error(*, trace_id: str, request_id: str | None) -> tuple[int, Error
         trace_id=trace_id,
         request_id=request_id,
     )
+
+
+def as_response(status: int, body: ErrorReply, headers: Mapping[str, str] | None = None) -> Response:
+    """With `Retry-After` in whole seconds where the body says when to ask again."""
+    retry_after_s = body.error.retry_after_s
+    extra = {"Retry-After": str(math.ceil(retry_after_s))} if retry_after_s is not None else {}
+    return Response(body.model_dump_json(), status, {**(headers or {}), **extra}, "application/json")
 
 
 def _field(location: Sequence[str | int]) -> str:
@@ -120,7 +153,7 @@ def from_validation(error: RequestValidationError, *, trace_id: str, request_id:
     field = problems[unknown or 0]["field"]
     message = f"{field}: {problems[unknown or 0]['problem']}"
     if unknown is not None:
-        close = difflib.get_close_matches(field, AskRequest.model_fields, n=1)
+        close = difflib.get_close_matches(field.rpartition(".")[2], {**AskRequest.model_fields, **BatchRequest.model_fields}, n=1)
         message = f"{field} is not a field of this request; " + (f"did you mean {close[0]}?" if close else "/docs lists the fields")
     return error_reply(
         "invalid_request", message, trace_id=trace_id, request_id=request_id, param=field, details={"problems": problems[:20]}

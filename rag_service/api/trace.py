@@ -1,4 +1,4 @@
-"""The outermost layer of every request: trace id, request id, body limit, and the answer of last resort.
+"""The outermost layer of every request: trace id, request id, body limit, the answer of last resort, and word of how it ended.
 
 Pure ASGI, because its context must be the one that handlers run in, and because it must also cover what never reaches a handler.
 """
@@ -6,20 +6,22 @@ Pure ASGI, because its context must be the one that handlers run in, and because
 import logging
 import re
 import time
+from collections.abc import Callable
 from contextvars import ContextVar
 from dataclasses import dataclass
 
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.exceptions import HTTPException
-from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from rag_service.api.errors import ErrorReply, error_reply, internal_error
+from rag_service.api.errors import as_response, error_reply, internal_error
+from rag_service.api.outcome import Outcome, begin_outcome
 from rag_service.telemetry.spans import remote_context, within
 
 logger = logging.getLogger("rag_service.api")
 
 _CLOSE = {"Connection": "close"}
+_CLIENT_GONE = 499
 
 TRACE_HEADER = "X-Trace-Id"
 REQUEST_HEADER = "X-Request-Id"
@@ -42,14 +44,31 @@ def current_ids() -> RequestIds:
     return _current.get()
 
 
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """A request whose reply has gone out, or whose client has gone."""
+
+    method: str
+    route: str | None
+    """The template that it matched, such as `/chunks/{chunk_id}`."""
+    status: int
+    """499 where nobody was left to take a reply."""
+    duration_s: float
+    ids: RequestIds
+    outcome: Outcome
+
+
 _DRAINED_BYTES = 16 * 2**20
 """How much of a body that is refused is read and thrown away: a client that is still sending does not see the reply otherwise."""
 
 
 class TraceMiddleware:
-    def __init__(self, app: ASGIApp, *, max_body_bytes: int) -> None:
+    """`ended` is told of every request; it must be quick and not raise."""
+
+    def __init__(self, app: ASGIApp, *, max_body_bytes: int, ended: Callable[[Ended], None] = lambda _: None) -> None:
         self._app = app
         self._max_body_bytes = max_body_bytes
+        self._ended = ended
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -59,19 +78,23 @@ class TraceMiddleware:
         with within(remote_context(headers.get("traceparent"))) as trace_id:
             asked = headers.get(REQUEST_HEADER, "")
             ids = RequestIds(trace_id, asked if _REQUEST_ID.fullmatch(asked) else None, time.monotonic())
-            token = _current.set(ids)
+            token, outcome = _current.set(ids), begin_outcome()
+            status = _CLIENT_GONE
             try:
-                await self._answer(scope, receive, send, headers, ids)
+                status = await self._answer(scope, receive, send, headers, ids)
             finally:
                 _current.reset(token)
+                route = getattr(scope.get("route"), "path", None)
+                self._ended(Ended(scope["method"], route, status, time.monotonic() - ids.arrived_s, ids, outcome))
 
-    async def _answer(self, scope: Scope, receive: Receive, send: Send, headers: Headers, ids: RequestIds) -> None:
-        started = False
+    async def _answer(self, scope: Scope, receive: Receive, send: Send, headers: Headers, ids: RequestIds) -> int:
+        """The status of the reply."""
+        status = 0
 
         async def send_with_ids(message: Message) -> None:
-            nonlocal started
+            nonlocal status
             if message["type"] == "http.response.start":
-                started = True
+                status = message["status"]
                 reply_headers = MutableHeaders(scope=message)
                 reply_headers[TRACE_HEADER] = ids.trace_id
                 if ids.request_id:
@@ -84,15 +107,16 @@ class TraceMiddleware:
                 if "expect" not in headers:  # who asked before sending has sent nothing
                     await _drain(receive)
                 refusal = error_reply("payload_too_large", _too_large(limit), trace_id=ids.trace_id, request_id=ids.request_id)
-                await _reply(*refusal, headers=_CLOSE)(scope, receive, send_with_ids)
-                return
+                await as_response(*refusal, _CLOSE)(scope, receive, send_with_ids)
+                return status
             await self._app(scope, _bounded(receive, limit), send_with_ids)
         except Exception:
             # Handlers translate what they know; this is the edge of the process, and the client must get the one error shape.
             logger.exception("unexpected error, trace %s", ids.trace_id)
-            if started:
+            if status:
                 raise
-            await _reply(*internal_error(trace_id=ids.trace_id, request_id=ids.request_id))(scope, receive, send_with_ids)
+            await as_response(*internal_error(trace_id=ids.trace_id, request_id=ids.request_id))(scope, receive, send_with_ids)
+        return status or _CLIENT_GONE
 
 
 def _declared_bytes(headers: Headers) -> int:
@@ -128,7 +152,3 @@ async def _drain(receive: Receive) -> None:
 
 def _too_large(limit: int) -> str:
     return f"the body is larger than {limit:,} bytes"
-
-
-def _reply(status: int, body: ErrorReply, headers: dict[str, str] | None = None) -> JSONResponse:
-    return JSONResponse(body.model_dump(mode="json"), status_code=status, headers=headers)

@@ -7,10 +7,10 @@ from rich.markup import escape
 from rich.padding import Padding
 from rich.text import Text
 
-from rag_service.ask import Question
 from rag_service.catalog import Catalog
 from rag_service.cli.options import GeneratorOption, IndexesOption, JsonOption, NameOption
 from rag_service.console import err, errors_in_words, out
+from rag_service.question import Question
 from rag_service.reply import AskReply, CitationReply, reply_to
 from rag_service.settings import load_settings
 from rag_service.wiring.releases import open_release, remember, with_generator

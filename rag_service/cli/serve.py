@@ -2,30 +2,33 @@
 
 import errno
 import json
-import logging
-import signal
 import socket
 from collections.abc import AsyncIterator
 from contextlib import ExitStack, asynccontextmanager
-from types import FrameType
+from ipaddress import ip_address
 from typing import Annotated
 
 import typer
-import uvicorn
 
-from rag_service.api.app import create_app
+from rag_service.api.app import Doors, create_app
+from rag_service.api.browsers import LOOPBACK_HOSTS
+from rag_service.api.connections import ConnectionLimits
 from rag_service.api.schemas import Limits
+from rag_service.api.server import DrainingServer, Ending, serve_until_signal
 from rag_service.catalog import Catalog
 from rag_service.cli.options import IndexesOption, NameOption
 from rag_service.console import err, errors_in_words, fail
-from rag_service.errors import Conflict, RagError
+from rag_service.errors import Conflict, InvalidSettings, RagError
+from rag_service.keys import Keyring
+from rag_service.opened import Opened
 from rag_service.release import Release
-from rag_service.serving import Service
 from rag_service.settings import RELEASE_FIELDS, Settings, explicitly_set, load_settings
+from rag_service.telemetry.logs import configure_logging
+from rag_service.wiring.desks import max_concurrent, max_queue, open_desk
 from rag_service.wiring.generators import generator_spec
-from rag_service.wiring.releases import Opened, Report, deployment_of, open_release, remember
 
-logger = logging.getLogger("rag_service.serve")
+_LAST_WORDS_S = 1.0
+"""Beyond the longest answer: time for its last bytes."""
 
 _BACKLOG = 2048
 """Connections that wait to be accepted; uvicorn's own figure."""
@@ -45,52 +48,40 @@ def serve(
         settings = load_settings(name=name, host=host, port=port, indexes=indexes)
         catalog = Catalog(settings.indexes)
         release = catalog.release(settings.name, catalog.active_id(settings.name))  # a missing or damaged one is said at once
-        _configure_logging(settings)
+        doors = _doors(settings, release)
+        configure_logging(settings.log_level, settings.log_format, log_questions=settings.log_questions)
         _warn_of_settings_without_effect(settings, release)
         with _listening(settings) as listener:
-            problem = _run(settings, catalog, listener)
+            problem = _run(settings, catalog, listener, doors)
         if problem is not None:
             fail(problem)
 
 
-def _run(settings: Settings, catalog: Catalog, listener: socket.socket) -> RagError | None:
+def _run(settings: Settings, catalog: Catalog, listener: socket.socket, doors: Doors) -> RagError | None:
     """Serves until a signal; gives what kept the service from ever being ready, if something did."""
-    deployment = deployment_of(settings)
     address: tuple[str, int] = listener.getsockname()[:2]  # asked now: the socket may be closed again before the service is ready
     problems: list[RagError] = []
 
-    def open_one(release_id: str, report: Report) -> Opened:
-        release = catalog.release(settings.name, release_id)
-        opened = open_release(settings, catalog, settings.name, release, deployment=deployment, report=report)
-        if opened.differences:
-            remember(catalog, settings.name, opened)
-        return opened
-
     def failed(error: RagError) -> None:
         problems.append(error)
-        server.should_exit = True
+        server.stop()
 
     @asynccontextmanager
     async def lifespan() -> AsyncIterator[None]:
-        service.start(ready=lambda opened: _print_ready(address, opened), failed=failed)
+        desk.service.start(ready=lambda opened: _print_ready(address, opened), failed=failed)
         yield
-        service.drain()
+        desk.service.drain()
 
-    service = Service(lambda: catalog.active_id(settings.name), open_one)
-    app = create_app(service, _limits(settings), lifespan=lifespan())
-    grace_s = round(settings.timeout_s)
-    config = uvicorn.Config(app, log_config=None, access_log=False, timeout_graceful_shutdown=grace_s, server_header=False)
-    server = uvicorn.Server(config)
-
-    def stop(_signal: int, _frame: FrameType | None) -> None:
-        """For a signal before uvicorn handles them; and after it, which raises it again: a clean stop is exit code 0."""
-        server.should_exit = True
-
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, stop)
-    server.run(sockets=[listener])
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, signal.SIG_DFL)  # who does not want to wait for a model that is still loading says it once more
+    desk = open_desk(settings, catalog)
+    app = create_app(desk, doors, lifespan=lifespan())
+    server = DrainingServer(
+        app.asgi,
+        ConnectionLimits(max_connections=settings.max_connections, read_timeout_s=settings.read_timeout_s),
+        Ending(drain_s=settings.drain_s, grace_s=settings.timeout_s + _LAST_WORDS_S),
+        drain=desk.service.drain,
+        on_grace_over=app.open_streams.expire,
+    )
+    serve_until_signal(server, listener)
     return problems[0] if problems else None
 
 
@@ -112,13 +103,46 @@ def _listening(settings: Settings) -> socket.socket:
     return listener
 
 
-def _limits(settings: Settings) -> Limits:
-    return Limits(
-        max_question_chars=settings.max_question_chars,
-        max_body_bytes=settings.max_body_bytes,
-        max_top_k=settings.max_top_k,
-        timeout_s=settings.timeout_s,
+def _doors(settings: Settings, release: Release) -> Doors:
+    """Raises `InvalidSettings` for an address that everybody can reach while nobody needs a key."""
+    keyring = Keyring(settings.keys or settings.indexes / "keys.json")
+    keyring.load()
+    loopback = _is_loopback(settings.host)
+    if not (loopback or keyring.required or settings.allow_open):
+        raise InvalidSettings(
+            f"host is {settings.host}, which other machines can reach, and there are no keys",
+            hint="make one with `rag-service keys create --name NAME`, or set RAG_ALLOW_OPEN=true to let everybody in",
+            param="host",
+        )
+    concurrent = max_concurrent(settings, release)
+    return Doors(
+        limits=Limits(
+            max_question_chars=settings.max_question_chars,
+            max_history_turns=settings.max_history_turns,
+            max_body_bytes=settings.max_body_bytes,
+            max_top_k=settings.max_top_k,
+            max_batch=settings.max_batch,
+            timeout_s=settings.timeout_s,
+            max_concurrent=concurrent,
+            max_queue=max_queue(settings, concurrent),
+        ),
+        keyring=keyring,
+        allowed_hosts=settings.allowed_hosts or (LOOPBACK_HOSTS if loopback and not keyring.required else ()),
+        cors_origins=settings.cors_origins,
+        public_url=settings.public_url,
+        docs=settings.docs,
+        openwebui_events=settings.openwebui_events,
+        log_requests=settings.log_requests,
     )
+
+
+def _is_loopback(host: str) -> bool:
+    if host == "localhost":
+        return True
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return False  # a name, which may mean anything
 
 
 def _warn_of_settings_without_effect(settings: Settings, release: Release) -> None:
@@ -158,10 +182,3 @@ def _print_ready(address: tuple[str, int], opened: Opened) -> None:
 def _subject(opened: Opened) -> str:
     """The title of a document, so that the example that is printed fits the documents at hand."""
     return opened.pipeline.chunks.chunks([0])[0].title.rstrip("?!. ") or "this"
-
-
-def _configure_logging(settings: Settings) -> None:
-    logging.basicConfig(
-        level=settings.log_level.upper(), format="%(asctime)s %(levelname)s %(name)s: %(message)s", datefmt="%Y-%m-%dT%H:%M:%S%z"
-    )
-    logging.getLogger("uvicorn.error").setLevel(max(logging.WARNING, logging.getLogger().level))

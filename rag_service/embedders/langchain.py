@@ -4,6 +4,8 @@ import importlib.metadata
 import math
 import re
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextvars import copy_context
 from typing import Self, TypeVar
 
 import numpy as np
@@ -16,6 +18,8 @@ from rag_service.types import Matrix, Vector
 
 BATCH_TEXTS = 32
 """Texts per call of `embed_documents`: few enough for every provider's limit, enough that a build is not all waiting."""
+QUERIES_AT_ONCE = 8
+"""Calls of `embed_query` that one `embed_queries` has under way: a provider's time is spent waiting for the network."""
 _Text = TypeVar("_Text")
 _Reply = TypeVar("_Reply")
 _PROBE = "What is the dimension of this vector?"
@@ -124,6 +128,18 @@ class LangChainEmbedder:
         row = _called(self._name, self._embeddings.embed_query, self._beginning(text))
         unit: Vector = _unit_rows([row], count=1, dimension=self._dimension, name=self._name)[0]
         return unit
+
+    def embed_queries(self, texts: Sequence[str]) -> Matrix:
+        """Shape (len(texts), dimension): one call for each text, since some providers embed a query otherwise than a passage. Calls
+        run in up to `QUERIES_AT_ONCE` threads. At the first failure no further text is sent; raises what `embed_query` raises.
+        """
+        if len(texts) < 2:
+            rows = [self.embed_query(text) for text in texts]
+        else:
+            contexts = [copy_context() for _ in texts]  # a client's own spans and callbacks stay with the caller's
+            with ThreadPoolExecutor(min(QUERIES_AT_ONCE, len(texts)), "embed") as pool:
+                rows = list(pool.map(lambda context, text: context.run(self.embed_query, text), contexts, texts))
+        return np.stack(rows) if rows else np.empty((0, self._dimension), np.float32)
 
     def embed_passages(self, texts: Sequence[str]) -> Matrix:
         """Shape (len(texts), dimension), rows of unit length, in order. No text is sent before all are known to fit. Raises

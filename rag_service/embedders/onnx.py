@@ -4,7 +4,7 @@ One text at a time: a vector then depends on nothing but its text, which replay 
 point on a CPU (padding costs more than it saves). Several threads may call at once; each call uses one core.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -45,7 +45,7 @@ class OnnxEmbedder:
 
     @classmethod
     def open(cls, folder: Path, *, threads: int = 1) -> "OnnxEmbedder":
-        """Verifies and loads an encoder folder. `threads`: texts embedded at once by `embed_passages`, one core each.
+        """Verifies and loads an encoder folder. `threads`: texts that one call embeds at once, one core each.
 
         Raises `NotFound` or `Damaged`.
         """
@@ -94,12 +94,18 @@ class OnnxEmbedder:
         window = self._card.window_tokens
         return self._run(ids if len(ids) <= window else [*ids[: window - 1], ids[-1]])
 
+    def embed_queries(self, texts: Sequence[str]) -> Matrix:
+        return self._rows(self.embed_query, texts)
+
     def embed_passages(self, texts: Sequence[str]) -> Matrix:
+        return self._rows(self._embed_passage, texts)
+
+    def _rows(self, embed: Callable[[str], Vector], texts: Sequence[str]) -> Matrix:
         if self._threads == 1 or len(texts) < 2:
-            rows = [self._embed_passage(text) for text in texts]
+            rows = [embed(text) for text in texts]
         else:
             with ThreadPoolExecutor(self._threads) as pool:
-                rows = list(pool.map(self._embed_passage, texts))
+                rows = list(pool.map(embed, texts))
         return np.stack(rows) if rows else np.empty((0, self.dimension), np.float32)
 
     def _embed_passage(self, text: str) -> Vector:

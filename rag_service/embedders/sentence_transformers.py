@@ -103,6 +103,10 @@ class SentenceTransformersEmbedder:
     def embed_query(self, text: str) -> Vector:
         return self._encode(self.query_prefix + text)
 
+    def embed_queries(self, texts: Sequence[str]) -> Matrix:
+        rows = [self.embed_query(text) for text in texts]
+        return np.stack(rows) if rows else np.empty((0, self.dimension), np.float32)
+
     def embed_passages(self, texts: Sequence[str]) -> Matrix:
         for text in texts:
             if (tokens := self.tokenizer.count(self.passage_prefix + text)) > self.window_tokens:

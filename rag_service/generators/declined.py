@@ -9,3 +9,8 @@ _AROUND = " \t\r\n\v\f\u00a0\u200b\ufeff.,:;!?…*_`~#>-–—\"'“”„‟‘
 def declined(text: str) -> bool:
     """True when `text`, without punctuation, quotes and white space around it, is NO_ANSWER in any case, or nothing at all."""
     return text.strip(_AROUND).casefold() in {NO_ANSWER.casefold(), ""}
+
+
+def may_be_declined(beginning: str) -> bool:
+    """Whether a reply that begins so may still turn out to be `declined`."""
+    return NO_ANSWER.casefold().startswith(beginning.strip(_AROUND).casefold())

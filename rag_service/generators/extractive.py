@@ -8,17 +8,18 @@ import math
 import re
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
+from rag_service.cancellation import Cancellation
 from rag_service.digests import digest_bytes, digest_json
 from rag_service.errors import DeadlineExceeded
 from rag_service.ports import Embedder
 from rag_service.sentences import sentences, stem, words
-from rag_service.types import Completion, Marker, Passage, Prompt, Usage
+from rag_service.types import NO_SAMPLING, Completion, Marker, Passage, Prompt, Sampling, Usage
 
 CANDIDATES = 12
 """Sentences that are embedded, about 2 ms of CPU each."""
@@ -55,6 +56,7 @@ class ExtractiveGenerator:
 
     name = "extractive"
     context_tokens = 1_000_000  # reads passages, not a prompt: there is no window
+    follows_instructions = False
 
     def __init__(self, embedder: Embedder, *, max_sentences: int = 2, keep: float = 0.85, least_score: float = 0.3) -> None:
         self._embedder = embedder
@@ -73,11 +75,22 @@ class ExtractiveGenerator:
     def count_tokens(self, text: str) -> int:
         return -(-len(text) // 4)
 
-    def generate(self, prompt: Prompt, *, deadline_s: float | None = None) -> Completion:
+    def generate(
+        self,
+        prompt: Prompt,
+        *,
+        sampling: Sampling = NO_SAMPLING,  # noqa: ARG002 - nothing is sampled, and `parameters` says so
+        deadline_s: float | None = None,
+        cancellation: Cancellation | None = None,
+        write: Callable[[str], None] | None = None,  # noqa: ARG002 - the answer is there at once
+    ) -> Completion:
+        """Never calls `write`. Looks at `cancellation` before it starts and before it embeds."""
+        cancellation = cancellation or Cancellation()
+        cancellation.check()
         if deadline_s is not None and time.monotonic() >= deadline_s:
             raise DeadlineExceeded("the time for this request was over before generation began", stage="generate")
         units = [unit for index, passage in enumerate(prompt.passages) for unit in _units(index, passage)]
-        chosen = self._choose(prompt.question, units)
+        chosen = self._choose(prompt.question, units, cancellation)
         text, markers = _join(chosen, prompt.passages)
         return Completion(
             text=text,
@@ -88,11 +101,12 @@ class ExtractiveGenerator:
             markers=markers,
         )
 
-    def _choose(self, question: str, units: Sequence[_Unit]) -> list[_Unit]:
+    def _choose(self, question: str, units: Sequence[_Unit], cancellation: Cancellation) -> list[_Unit]:
         lexical = _coverage(question, [unit.sentence for unit in units])
         shortlist = sorted(range(len(units)), key=lambda index: (-lexical[index], index))[:CANDIDATES]
         if not shortlist:
             return []
+        cancellation.check()
         vectors = self._embedder.embed_passages([units[index].sentence for index in shortlist])
         similarity = vectors @ self._embedder.embed_query(question)
         scores = {

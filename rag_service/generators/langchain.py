@@ -1,40 +1,46 @@
 """A generator over any LangChain chat model: `openai:gpt-4o-mini`, `anthropic:…`, `ollama:…`, any OpenAI-compatible URL."""
 
-import contextvars
 import importlib.metadata
 import math
 import re
-import threading
-import time
-from collections.abc import Mapping
-from concurrent.futures import Future
-from typing import Any, Self
+from collections.abc import Callable, Generator, Mapping
+from contextlib import closing
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, Self, cast
 from urllib.parse import urlsplit
 
 from langchain_core.language_models import BaseChatModel
-from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, SystemMessage
+from langchain_core.messages import AIMessage, AIMessageChunk, BaseMessage, HumanMessage, SystemMessage
+from langchain_core.messages.ai import UsageMetadata, add_usage
 
+from rag_service.cancellation import Cancellation
 from rag_service.digests import digest_json
-from rag_service.errors import DeadlineExceeded, GeneratorFailed, InvalidSettings, MissingDependency
+from rag_service.errors import InvalidSettings, MissingDependency, RagError
 from rag_service.generators.declined import declined
-from rag_service.types import Completion, Prompt, Usage
+from rag_service.generators.detached import CallerLeft, DetachedCalls, Tell
+from rag_service.generators.provider_errors import redacted, translated
+from rag_service.generators.refused import PromptRefused
+from rag_service.generators.transcript import Transcript
+from rag_service.types import NO_SAMPLING, Completion, Prompt, Sampling, Usage
 
 _FRAMING_TOKENS = 16
 """What providers put around a system and a user message; the larger ones need about a dozen."""
 _BYTES_PER_TOKEN = 3
-_MESSAGE_CHARS = 200
 _OLLAMA_NAMES = {"max_tokens": "num_predict"}
 """`ChatOllama` takes unknown arguments without a word."""
 _CUT = frozenset({"length", "max_tokens", "model_length", "max_output_tokens"})
 _FILTERED = frozenset({"content_filter", "refusal", "safety", "recitation", "blocklist", "prohibited_content", "spii"})
-_SECRET = re.compile(
-    r"(?i)\b(?:sk|pk|rk|gsk|xai|hf|key|ghp|AIza)[-_][\w*.\-]+"  # keys by their usual beginnings, masked ones too
-    r"|\b(?:bearer|basic)\s+\S+"
-    r"|\b[\w-]*(?:api[-_ ]?key|token|secret|password|authorization)\b['\"]?\s*[:=]\s*\S+"
-    r"|://[^/\s@]+@"  # user and password in a URL
-    r"|\?\S+"  # a URL's query
-    r"|(?=[\w+/=*-]*\d)[\w+/=*-]{24,}"  # anything long that looks random
-)
+
+
+@dataclass(frozen=True, slots=True)
+class _Reply:
+    """What a provider said, and of itself: `reason` and `model` are empty where it did not tell."""
+
+    text: str
+    reason: str
+    model: str
+    usage: UsageMetadata | None
 
 
 class LangChainGenerator:
@@ -43,6 +49,8 @@ class LangChainGenerator:
     `digest` covers what can be known from here: the model's name and parameters, and the packages in between. The weights behind
     the name are the provider's and cannot be pinned, so that two answers under one digest may differ.
     """
+
+    follows_instructions = True
 
     def __init__(
         self,
@@ -60,7 +68,7 @@ class LangChainGenerator:
         model's window, prompt and answer together. At most `max_running` calls run at once, those counted that were given up at
         their deadline and have not come back.
         """
-        self._model = model
+        self._model = _telling_usage(model)
         self._name = name
         self._max_tokens = max_tokens
         self._window_tokens = context_tokens
@@ -69,10 +77,11 @@ class LangChainGenerator:
             "max_tokens": max_tokens,
             "context_tokens": context_tokens,
             "temperature": temperature,
-            "seed": seed,
             "base_url": base_url,
         }
-        self._running = threading.BoundedSemaphore(max_running)
+        if _field(model, "seed") is not None:
+            self._parameters["seed"] = seed
+        self._calls = DetachedCalls(max_running, name=name)
 
     @classmethod
     def open(
@@ -125,10 +134,12 @@ class LangChainGenerator:
         kind = type(self._model)
         package = kind.__module__.partition(".")[0].replace("_", "-")
         versions = {name: _version(name) for name in {"langchain-core", package}}
-        return digest_json({"class": f"{kind.__module__}.{kind.__qualname__}", "parameters": self.parameters, "packages": versions})
+        name = f"{kind.__module__}.{kind.__qualname__}"
+        return digest_json({"class": name, "parameters": self.parameters, "packages": versions, "generator": "langchain/2"})
 
     @property
     def parameters(self) -> dict[str, str | int | float | None]:
+        """`seed` is among them only where the model takes one."""
         return dict(self._parameters)
 
     def count_tokens(self, text: str) -> int:
@@ -142,9 +153,18 @@ class LangChainGenerator:
         """Room for system and user message: the window less the answer and the framing of the messages."""
         return max(0, self._window_tokens - self._max_tokens - _FRAMING_TOKENS)
 
-    def generate(self, prompt: Prompt, *, deadline_s: float | None = None) -> Completion:
-        """At the deadline the call is given up, not cancelled: LangChain has no way to cancel, so it runs in a thread of its own
-        and ends by itself, by `timeout_s` at the latest.
+    def generate(
+        self,
+        prompt: Prompt,
+        *,
+        sampling: Sampling = NO_SAMPLING,
+        deadline_s: float | None = None,
+        cancellation: Cancellation | None = None,
+        write: Callable[[str], None] | None = None,
+    ) -> Completion:
+        """With `write` the reply is streamed where the provider can. LangChain has no way to cancel a call, so each runs in a thread
+        of its own, which is left at the deadline or on a cancellation: a stream then ends at its next piece, anything else by
+        itself, by `timeout_s` at the latest.
 
         Raises `DeadlineExceeded` at the deadline or when the provider's client timed out, and `GeneratorFailed` for anything
         else. Their messages hold no key and they do not carry the provider's error, which may hold one.
@@ -152,42 +172,83 @@ class LangChainGenerator:
         messages: list[BaseMessage] = [HumanMessage(prompt.user)]
         if prompt.system.strip():
             messages.insert(0, SystemMessage(prompt.system))
-        message = self._reply(messages, deadline_s)
-        reason = _finish_reason(message)
-        if reason in _FILTERED:
-            raise GeneratorFailed(f"{self._name} withheld the answer ({reason})", stage="generate")
-        text = str(message.text).strip()
-        refused = declined(text)
+        ask = partial(self._ask, messages, sampling, streamed=write is not None)
+        reply = self._calls.call(ask, deadline_s=deadline_s, cancellation=cancellation or Cancellation(), write=write)
+        if isinstance(reply, RagError):
+            raise reply
+        if reply.reason in _FILTERED:
+            raise PromptRefused(f"{self._name} withheld the answer ({reply.reason})", stage="generate")
+        refused = declined(reply.text)
         return Completion(
-            text="" if refused else text,
+            text="" if refused else reply.text.strip(),
             declined=refused,
-            finish_reason="length" if reason in _CUT else "stop",
-            model=_model_name(message) or self._name,
-            usage=_usage(message),
+            finish_reason="length" if reply.reason in _CUT else "stop",
+            model=reply.model or self._name,
+            usage=_usage(reply.usage),
         )
 
-    def _reply(self, messages: list[BaseMessage], deadline_s: float | None) -> AIMessage:
-        remaining_s = None if deadline_s is None else deadline_s - time.monotonic()
-        if remaining_s is not None and remaining_s <= 0:
-            raise DeadlineExceeded("the time for this request was over before the model was asked", stage="generate")
-        if not self._running.acquire(timeout=remaining_s):
-            raise DeadlineExceeded(f"too many calls to {self._name} are running", stage="generate")
-        future: Future[AIMessage] = Future()
-        context = contextvars.copy_context()
-        threading.Thread(target=context.run, args=(self._call, messages, future), name="langchain-call", daemon=True).start()
+    def _ask(self, messages: list[BaseMessage], sampling: Sampling, tell: Tell, *, streamed: bool) -> _Reply | RagError:
+        """A failure is returned rather than raised, so that it does not carry the provider's error along."""
         try:
-            return future.result(None if deadline_s is None else max(0.0, deadline_s - time.monotonic()))
+            model, others = _sampling_as(self._model, sampling, ollama=self._name.startswith("ollama:"))
+            return _streamed(model, messages, others, tell) if streamed else _whole(model, messages, others)
+        except CallerLeft:
+            raise
+        except RagError as error:
+            return error
         except Exception as error:  # noqa: BLE001 - a provider's client may raise anything
-            failure = _translated(self._name, error)
-        raise failure  # out here, so that it does not carry the provider's error along
+            return translated(self._name, error)
 
-    def _call(self, messages: list[BaseMessage], future: Future[AIMessage]) -> None:
-        try:
-            future.set_result(self._model.invoke(messages))
-        except BaseException as error:  # noqa: BLE001 - whatever it is, the caller waits for it
-            future.set_exception(error)
-        finally:
-            self._running.release()
+
+def _whole(model: BaseChatModel, messages: list[BaseMessage], others: Mapping[str, Any]) -> _Reply:
+    message = model.invoke(messages, **others)
+    said = Transcript()
+    said.add(str(message.text))
+    return _Reply(said.end(), _finish_reason(message), _model_name(message), message.usage_metadata)
+
+
+def _streamed(model: BaseChatModel, messages: list[BaseMessage], others: Mapping[str, Any], tell: Tell) -> _Reply:
+    """LangChain's own sum of chunks would repeat a finish reason that is told twice: `stopstop`."""
+    said = Transcript(tell)
+    reason, name = "", ""
+    usage: UsageMetadata | None = None
+    stream = cast("Generator[AIMessageChunk]", model.stream(messages, **others))
+    with closing(stream) as chunks:
+        for chunk in chunks:
+            tell("")
+            reason = _finish_reason(chunk) or reason
+            name = _model_name(chunk) or name
+            usage = add_usage(usage, chunk.usage_metadata) if chunk.usage_metadata else usage
+            said.add(str(chunk.text))
+    return _Reply(said.end(), reason, name, usage)
+
+
+def _sampling_as(model: BaseChatModel, sampling: Sampling, *, ollama: bool) -> tuple[BaseChatModel, dict[str, Any]]:
+    """The model with `sampling` in the fields that hold these settings, and what it has no field for, as arguments of the call.
+
+    Fields, because they are what `open` fills and every provider reads: of the arguments of a call some providers know other
+    names, and some overlook all of them.
+    """
+    asked = {"max_tokens": sampling.max_tokens, "temperature": sampling.temperature, "seed": sampling.seed}
+    fields: dict[str, Any] = {}
+    others: dict[str, Any] = {}
+    for name, value in asked.items():
+        if value is not None:
+            field = _field(model, _OLLAMA_NAMES.get(name, name) if ollama else name)
+            (others if field is None else fields)[field or name] = value
+    return (model.model_copy(update=fields) if fields else model), others
+
+
+def _field(model: BaseChatModel, name: str) -> str | None:
+    """The field that is called `name`, or is filled by that argument."""
+    known = type(model).model_fields
+    return name if name in known else next((field for field, info in known.items() if info.alias == name), None)
+
+
+def _telling_usage(model: BaseChatModel) -> BaseChatModel:
+    """OpenAI's client asks for the usage of a stream at OpenAI's own address only, unless it is told to."""
+    untold = "stream_usage" in type(model).model_fields and getattr(model, "stream_usage", False) is None
+    return model.model_copy(update={"stream_usage": True}) if untold else model
 
 
 def _check_settings(spec: str, *, base_url: str | None, max_tokens: int, context_tokens: int, temperature: float | None) -> None:
@@ -221,9 +282,9 @@ def _chat_model(spec: str, sent: Mapping[str, Any]) -> BaseChatModel:
             hint=f"pip install {package}",
         ) from error
     except Exception as error:  # noqa: BLE001 - each provider has its own error for a missing key
-        refusal = f"{type(error).__name__}: {_redacted(error)}"
+        refusal = f"{type(error).__name__}: {redacted(error)}"
     else:
-        if "seed" in sent and not hasattr(model, "seed"):
+        if "seed" in sent and _field(model, "seed") is None:
             raise InvalidSettings(f"{provider} takes no seed", hint="leave the seed out", param="seed")
         return model
     raise InvalidSettings(  # out here, so that it does not carry the provider's error along, which may hold a key
@@ -238,27 +299,6 @@ def _package(error: ImportError, provider: str) -> str:
     return named[1] if named else f"langchain-{provider.replace('_', '-')}"
 
 
-def _translated(name: str, error: Exception) -> DeadlineExceeded | GeneratorFailed:
-    """Clients have no common class for a timeout, but all call it one."""
-    if any("timeout" in kind.__name__.lower() for kind in type(error).__mro__):
-        return DeadlineExceeded(f"{name} did not answer in time ({type(error).__name__})", stage="generate")
-    status = getattr(error, "status_code", None)
-    where = f"{type(error).__name__}, HTTP {status}" if isinstance(status, int) else type(error).__name__
-    hint = {
-        401: "check the provider's key",
-        403: "check what the provider's key may do",
-        404: "check the model's name and base_url",
-        429: "the provider's limit is reached: try again later",
-    }.get(status or 0, "")
-    return GeneratorFailed(f"{name} failed ({where}): {_redacted(error)}", hint=hint, stage="generate")
-
-
-def _redacted(error: Exception) -> str:
-    """The first line of the error's text, cut, with everything that may be a secret replaced."""
-    first, *_ = str(error).strip().splitlines() or [""]
-    return _SECRET.sub("[redacted]", first)[:_MESSAGE_CHARS]
-
-
 def _finish_reason(message: AIMessage) -> str:
     found = message.response_metadata
     return str(found.get("finish_reason") or found.get("stop_reason") or found.get("done_reason") or "").lower()
@@ -268,8 +308,7 @@ def _model_name(message: AIMessage) -> str:
     return str(message.response_metadata.get("model_name") or message.response_metadata.get("model") or "")
 
 
-def _usage(message: AIMessage) -> Usage:
-    found = message.usage_metadata
+def _usage(found: UsageMetadata | None) -> Usage:
     if found is None:
         return Usage(prompt_tokens=None, completion_tokens=None)
     return Usage(prompt_tokens=found["input_tokens"], completion_tokens=found["output_tokens"])

@@ -6,7 +6,6 @@ is a socket in a folder which only this user can enter, and everything goes thro
 and then drops the run, even while it still reads the prompt: that is how a deadline is kept.
 """
 
-import http.client
 import importlib
 import importlib.metadata
 import json
@@ -15,13 +14,18 @@ import socket
 import tempfile
 import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from http import HTTPStatus
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
+from rag_service.cancellation import Cancellation
 from rag_service.errors import Damaged, DeadlineExceeded, GeneratorFailed, InvalidSettings, MissingDependency, StorageFailed
+from rag_service.generators.llama_run import Run, asked, refusal, run, told
+from rag_service.generators.places import Places
+from rag_service.generators.transcript import Transcript
+from rag_service.generators.unix_http import UnixConnection
 
 _SOCKET_PATH_BYTES = 100
 """Systems allow 104 (macOS) or 108 bytes (Linux) for the path of a socket."""
@@ -34,25 +38,15 @@ _WAIT_POLICY = "OMP_WAIT_POLICY"
 _GGUF_MAGIC = b"GGUF"
 
 
-@dataclass(frozen=True, slots=True)
-class Run:
-    """What one run of the model gave. `finish_reason` is `length` when it was cut by the limit on tokens."""
-
-    text: str
-    finish_reason: Literal["stop", "length"]
-    prompt_tokens: int | None
-    completion_tokens: int | None
-
-
 class LlamaServer:
     """A loaded model. Any thread may call it; runs take turns, because a run in a batch with another may round differently."""
 
     def __init__(self, handle: object, socket_path: Path) -> None:
         self._handle: object | None = handle
         self._socket_path = socket_path
-        self._turn = threading.Lock()
+        self._turn = Places(1)
         self._change = threading.Condition()
-        self._open_calls: set[_UnixConnection] = set()
+        self._open_calls: set[UnixConnection] = set()
         self._closed = False
 
     def tokenize(self, text: str, *, special: bool) -> list[int]:
@@ -64,30 +58,39 @@ class LlamaServer:
         reply = self._post("/tokenize", body, wanted="tokens", timeout_s=_TOKENIZE_TIMEOUT_S)
         return [int(token) for token in reply["tokens"]]
 
-    def complete(self, tokens: Sequence[int], *, max_tokens: int, temperature: float, seed: int, deadline_s: float | None = None) -> Run:
+    def complete(
+        self,
+        tokens: Sequence[int],
+        *,
+        max_tokens: int,
+        temperature: float,
+        seed: int,
+        deadline_s: float | None = None,
+        cancellation: Cancellation | None = None,
+        write: Callable[[str], None] | None = None,
+    ) -> Run:
         """Continue `tokens`, from an empty cache. Waiting for one's turn counts towards the deadline (a `time.monotonic()`
-        instant). Raises `DeadlineExceeded`, or `GeneratorFailed` when the engine refuses or the server is closed meanwhile.
+        instant). Raises `DeadlineExceeded`, `Cancelled`, what `write` raises, or `GeneratorFailed` when the engine refuses or the
+        server is closed meanwhile.
         """
+        cancellation = cancellation or Cancellation()
         body = {
             "prompt": list(tokens),
             "n_predict": max_tokens,
             "temperature": temperature,
             "seed": seed,
             "cache_prompt": False,
+            # Also when nobody reads along: a run that is cut within a character ends differently where llama.cpp does not stream.
+            "stream": True,
             "response_fields": ["content", "stop_type", "tokens_evaluated", "tokens_predicted"],
         }
-        if not self._turn.acquire(timeout=-1 if deadline_s is None else _remaining(deadline_s)):
+        if not self._turn.take(deadline_s=deadline_s, cancellation=cancellation):
             raise DeadlineExceeded("the time was over before the model was free", stage="generate")
         try:
-            reply = self._post("/completion", body, wanted="content", timeout_s=None if deadline_s is None else _remaining(deadline_s))
+            with self._call(deadline_s) as connection, cancellation.hanging_up(connection.hang_up):
+                return run(connection, body, Transcript(write), deadline_s, cancellation)
         finally:
-            self._turn.release()
-        return Run(
-            text=str(reply["content"]),
-            finish_reason="length" if reply.get("stop_type") == "limit" else "stop",
-            prompt_tokens=reply.get("tokens_evaluated"),
-            completion_tokens=reply.get("tokens_predicted"),
-        )
+            self._turn.give_back()
 
     def close(self) -> None:
         """Hang up on every call, then free the model. Safe to call twice and while calls run: those raise `GeneratorFailed`."""
@@ -100,23 +103,16 @@ class LlamaServer:
             # llama.cpp joins its threads here with the GIL held: with a caller still connected this would never return.
             self._handle = None
 
-    def _post(self, path: str, body: Mapping[str, object], *, wanted: str, timeout_s: float | None) -> dict[str, Any]:
-        with self._call(timeout_s) as connection:
-            try:
-                connection.request("POST", path, json.dumps(body), {"Content-Type": "application/json"})
-                response = connection.getresponse()
-                status, reply = response.status, json.loads(response.read())
-            except TimeoutError as error:
-                raise DeadlineExceeded("the model was stopped at the deadline", stage="generate") from error
-            except (OSError, http.client.HTTPException, ValueError) as error:
-                raise GeneratorFailed(f"llama.cpp did not answer: {type(error).__name__}", stage="generate") from error
-        if status != http.HTTPStatus.OK or not isinstance(reply, dict) or wanted not in reply:
-            raise GeneratorFailed(f"llama.cpp refused the request (HTTP {status}): {_complaint(reply)}", stage="generate")
+    def _post(self, path: str, body: Mapping[str, object], *, wanted: str, timeout_s: float) -> dict[str, Any]:
+        with self._call(time.monotonic() + timeout_s) as connection, told(Cancellation()), asked(connection, path, body) as response:
+            status, reply = response.status, json.loads(response.read())
+        if status != HTTPStatus.OK or not isinstance(reply, dict) or wanted not in reply:
+            raise refusal(status, reply)
         return reply
 
     @contextmanager
-    def _call(self, timeout_s: float | None) -> Iterator["_UnixConnection"]:
-        connection = _UnixConnection(self._socket_path, timeout_s)
+    def _call(self, deadline_s: float | None) -> Iterator[UnixConnection]:
+        connection = UnixConnection(self._socket_path, deadline_s)
         with self._change:
             if self._closed:
                 raise GeneratorFailed("the model has been closed", stage="generate")
@@ -124,6 +120,7 @@ class LlamaServer:
         try:
             yield connection
         finally:
+            connection.hang_up()
             connection.close()
             with self._change:
                 self._open_calls.discard(connection)
@@ -166,24 +163,6 @@ def engine_version() -> str:
         return importlib.metadata.version("xllamacpp")
     except importlib.metadata.PackageNotFoundError as error:
         raise _missing() from error
-
-
-class _UnixConnection(http.client.HTTPConnection):
-    def __init__(self, path: Path, timeout_s: float | None) -> None:
-        super().__init__("localhost", timeout=timeout_s)
-        self._path = path
-
-    def connect(self) -> None:
-        self.sock = socket.socket(socket.AF_UNIX)
-        self.sock.settimeout(self.timeout)
-        self.sock.connect(str(self._path))
-
-    def hang_up(self) -> None:
-        """From another thread: makes the call that waits on this connection fail."""
-        sock = self.sock
-        if sock is not None:
-            with suppress(OSError):  # not connected yet, or closed already
-                sock.shutdown(socket.SHUT_RDWR)
 
 
 def _engine() -> Any:
@@ -251,16 +230,3 @@ def _socket_path() -> Iterator[Path]:
         if len(os.fsencode(path)) > _SOCKET_PATH_BYTES:
             raise StorageFailed("the temporary folder's path is too long for a socket", hint="point TMPDIR to a shorter path")
         yield path
-
-
-def _remaining(deadline_s: float) -> float:
-    remaining_s = deadline_s - time.monotonic()
-    if remaining_s <= 0:
-        raise DeadlineExceeded("the time for this request is over", stage="generate")
-    return remaining_s
-
-
-def _complaint(reply: object) -> str:
-    if isinstance(reply, dict) and isinstance(reply.get("error"), dict):
-        return str(reply["error"].get("message", "no reason given"))
-    return "no reason given"

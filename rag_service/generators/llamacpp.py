@@ -2,17 +2,19 @@
 
 import math
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Self
 
+from rag_service.cancellation import Cancellation
 from rag_service.digests import digest_json, file_digest
-from rag_service.errors import Damaged, DeadlineExceeded, GeneratorFailed, InvalidSettings, Mismatch, NotFound
+from rag_service.errors import Damaged, DeadlineExceeded, InvalidSettings, Mismatch, NotFound
 from rag_service.generators.declined import declined
 from rag_service.generators.llama_server import LlamaServer, engine_version, open_server
-from rag_service.types import Completion, Prompt, Usage
+from rag_service.generators.refused import PromptRefused
+from rag_service.types import NO_SAMPLING, Completion, Prompt, Sampling, Usage
 
 _MAX_SEED = 2**32 - 2
 """One more means "random" to llama.cpp."""
@@ -89,6 +91,8 @@ class LlamaCppGenerator:
     gives the same text whatever ran before it. Made by `open`.
     """
 
+    follows_instructions = True
+
     def __init__(self, server: LlamaServer, chat: ChatTokens, parameters: LlamaCppParameters, *, model: str, digest: str) -> None:
         self._server = server
         self._chat = chat
@@ -126,7 +130,7 @@ class LlamaCppGenerator:
         )
         sha256 = _verified_sha256(path, expected_sha256)
         digest = digest_json(
-            {"model_sha256": sha256, "xllamacpp": engine_version(), "parameters": asdict(parameters), "generator": "llamacpp/1"}
+            {"model_sha256": sha256, "xllamacpp": engine_version(), "parameters": asdict(parameters), "generator": "llamacpp/2"}
         )
         with open_server(path, context_tokens=context_tokens, threads=threads) as server:
             chat = _chat_tokens(server, chat_template, path.name)
@@ -155,26 +159,32 @@ class LlamaCppGenerator:
         """Tokens that system and user message may have together: the window less the answer and the chat format around them."""
         return max(0, self._parameters.context_tokens - self._parameters.max_tokens - len(self._chat))
 
-    def generate(self, prompt: Prompt, *, deadline_s: float | None = None) -> Completion:
-        """Raises `DeadlineExceeded` at the deadline, whether it waits for another run, reads the prompt or writes the answer; the
-        engine itself notices about a second later. Raises `GeneratorFailed` when the prompt is longer than `context_tokens`.
+    def generate(
+        self,
+        prompt: Prompt,
+        *,
+        sampling: Sampling = NO_SAMPLING,
+        deadline_s: float | None = None,
+        cancellation: Cancellation | None = None,
+        write: Callable[[str], None] | None = None,
+    ) -> Completion:
+        """Raises `DeadlineExceeded` at the deadline and `Cancelled` when it is, whether it waits for another run, reads the prompt or
+        writes the answer; the engine itself notices about a second later. Raises `GeneratorFailed` when the prompt is longer than
+        `context_tokens`.
         """
+        cancellation = cancellation or Cancellation()
+        cancellation.check()
         if deadline_s is not None and deadline_s <= time.monotonic():
             raise DeadlineExceeded("the time for this request was over before the model ran", stage="generate")
-        system = self._server.tokenize(prompt.system, special=False)
-        user = self._server.tokenize(prompt.user, special=False)
-        if len(system) + len(user) > self.context_tokens:
-            raise GeneratorFailed(
-                f"the prompt has {len(system) + len(user)} tokens and there is room for {self.context_tokens}",
-                hint="give the generator fewer passages or a larger context_tokens",
-                stage="generate",
-            )
+        own = self._parameters
         run = self._server.complete(
-            [*self._chat.before_system, *system, *self._chat.before_user, *user, *self._chat.before_answer],
-            max_tokens=self._parameters.max_tokens,
-            temperature=self._parameters.temperature,
-            seed=self._parameters.seed,
+            self._tokens(prompt),
+            max_tokens=own.max_tokens if sampling.max_tokens is None else sampling.max_tokens,
+            temperature=own.temperature if sampling.temperature is None else sampling.temperature,
+            seed=own.seed if sampling.seed is None else sampling.seed,
             deadline_s=deadline_s,
+            cancellation=cancellation,
+            write=write,
         )
         refused = declined(run.text)
         return Completion(
@@ -184,6 +194,18 @@ class LlamaCppGenerator:
             model=self._model,
             usage=Usage(prompt_tokens=run.prompt_tokens, completion_tokens=run.completion_tokens),
         )
+
+    def _tokens(self, prompt: Prompt) -> list[int]:
+        """The whole chat. Raises `GeneratorFailed` when there is no room for it."""
+        system = self._server.tokenize(prompt.system, special=False)
+        user = self._server.tokenize(prompt.user, special=False)
+        if len(system) + len(user) > self.context_tokens:
+            raise PromptRefused(
+                f"the prompt has {len(system) + len(user)} tokens and there is room for {self.context_tokens}",
+                hint="give the generator fewer passages or a larger context_tokens",
+                stage="generate",
+            )
+        return [*self._chat.before_system, *system, *self._chat.before_user, *user, *self._chat.before_answer]
 
 
 def _verified_sha256(path: Path, expected: str | None) -> str:

@@ -6,13 +6,20 @@ Rows are written in one pass, in row order, into a fresh file, so that the same 
 import json
 import sqlite3
 import threading
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+import orjson
 
 from rag_service.digests import canonical_json
 from rag_service.errors import Damaged
-from rag_service.types import Chunk, ChunkId, DocumentId, Metadata
+from rag_service.filters import Filter
+from rag_service.stores.selections import SelectionCache, selection_of
+from rag_service.types import Chunk, ChunkId, DocumentId, Metadata, Selection
 
 _SCHEMA = """
 CREATE TABLE documents (
@@ -31,8 +38,17 @@ CREATE INDEX chunks_by_place ON chunks (document, ordinal);
 _SELECT = """
 SELECT c.position, c.id, d.id, c.ordinal, c.start, c."end", c.page, c.tokens, c.heading_path, c.context, c.text,
        d.title, d.source, d.metadata
-FROM chunks c JOIN documents d ON d.row = c.document WHERE c.position IN ({marks})
+FROM chunks c JOIN documents d ON d.row = c.document WHERE {which}
 """
+
+_PLACES = "SELECT position, document FROM chunks INDEXED BY chunks_by_place"  # the index alone: the table holds all text
+_LABELS = "SELECT row, id, title, source, metadata FROM documents"
+
+_PAGE_ROWS = 5_000
+"""Read at once by a scan, which keeps others waiting for about a millisecond."""
+
+SELECTIONS_BYTES = 32 * 2**20
+"""Of the selections that one table keeps: four of a million rows each, or thousands of narrow ones."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,12 +96,25 @@ def _row(position: int, document: int, chunk: Chunk) -> tuple[int | str | None, 
     return (position, chunk.id, document, *place, heading_path, context, chunk.text)
 
 
+class _Labels(NamedTuple):
+    """What a filter looks at, without the texts."""
+
+    title: str
+    source: str
+    metadata: Metadata
+
+
 class SqliteChunks:
-    """Make one with `open`. One connection behind a lock: a look-up takes about 50 µs, a connection per thread would not pay."""
+    """Make one with `open`. One connection behind a lock: a look-up takes about 50 µs, a connection per thread would not pay.
+
+    The first `select` reads which document each chunk belongs to and keeps it: 4 bytes per chunk.
+    """
 
     def __init__(self, connection: sqlite3.Connection) -> None:
         self._connection = connection
         self._lock = threading.Lock()
+        self._selections = SelectionCache(SELECTIONS_BYTES)
+        self._document_rows: npt.NDArray[np.int32] | None = None
 
     @classmethod
     def open(cls, path: Path) -> "SqliteChunks":
@@ -109,12 +138,54 @@ class SqliteChunks:
 
     def chunks(self, positions: Sequence[int]) -> list[Chunk]:
         wanted = [int(position) for position in positions]
-        rows = self._query(_SELECT.format(marks=",".join("?" * len(wanted))), wanted)
+        rows = self._query(_SELECT.format(which=f"c.position IN ({','.join('?' * len(wanted))})"), wanted)
         by_position = {row[0]: _chunk(row[1:]) for row in rows}
         return [by_position[position] for position in wanted]
 
+    def chunk(self, identifier: ChunkId) -> Chunk | None:
+        rows = self._query(_SELECT.format(which="c.id = ?"), [identifier])
+        return _chunk(rows[0][1:]) if rows else None
+
+    def select(self, wanted: Filter) -> Selection:
+        """The chunks of the documents that `wanted` allows. Looks at every document the first time, in bounded memory; selections
+        used last are kept, up to `SELECTIONS_BYTES`.
+        """
+        digest = wanted.digest
+        if (kept := self._selections.get(digest)) is not None:
+            return kept
+        of_chunk = self._documents_of_chunks()
+        allowed = np.zeros(self._query("SELECT coalesce(max(row) + 1, 0) FROM documents")[0][0], np.bool_)
+        for page in self._pages(_LABELS):
+            labelled = ((row, name, _Labels(title, source, orjson.loads(metadata))) for row, name, title, source, metadata in page)
+            allowed[[row for row, name, labels in labelled if wanted.allows(labels, name)]] = True
+        permitted = allowed[of_chunk]
+        selection = selection_of(permitted, documents=int(np.count_nonzero(np.bincount(of_chunk[permitted]))))
+        self._selections.put(digest, selection)
+        return selection
+
     def document_ids_by_text(self, text_digest: str) -> list[DocumentId]:
         return [DocumentId(row[0]) for row in self._query("SELECT id FROM documents WHERE text_digest = ? ORDER BY id", [text_digest])]
+
+    def _documents_of_chunks(self) -> npt.NDArray[np.int32]:
+        """Row i holds the document row of chunk i."""
+        if self._document_rows is None:  # two threads may read it at once, and read the same
+            rows = np.zeros(len(self), np.int32)
+            for page in self._pages(_PLACES):
+                places = np.array(page, np.int64)
+                rows[places[:, 0]] = places[:, 1]
+            self._document_rows = rows
+        return self._document_rows
+
+    def _pages(self, sql: str) -> Iterator[list[tuple]]:  # type: ignore[type-arg]  # columns differ per query
+        """Rows, with the lock free between pages: a scan of a large table takes a second."""
+        with self._lock:
+            cursor = self._connection.execute(sql)
+        while True:
+            with self._lock:
+                page = cursor.fetchmany(_PAGE_ROWS)
+            if not page:
+                return
+            yield page
 
     def _query(self, sql: str, values: Sequence[int | str] = ()) -> list[tuple]:  # type: ignore[type-arg]  # columns differ per query
         with self._lock:

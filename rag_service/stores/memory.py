@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from rag_service.ranking import ordered
-from rag_service.types import Matrix, Positions, Vector
+from rag_service.types import Matrix, Positions, Selection, Vector
 
 
 class MemoryStore:
@@ -19,9 +19,10 @@ class MemoryStore:
     def dimension(self) -> int:
         return int(self._vectors.shape[1])
 
-    def search(self, query: Vector, k: int) -> tuple[Positions, Vector]:
-        scores: Vector = self._vectors @ query
-        positions, scores = ordered(np.arange(len(self), dtype=np.int64), scores)
+    def search(self, query: Vector, k: int, within: Selection | None = None) -> tuple[Positions, Vector]:
+        rows = np.arange(len(self), dtype=np.int64) if within is None else within.positions
+        scores: Vector = (self._vectors if within is None else self._vectors[rows]) @ query
+        positions, scores = ordered(rows, scores)
         return positions[:k], scores[:k]
 
     def vectors(self, positions: Sequence[int]) -> Matrix:

@@ -14,6 +14,7 @@ from opentelemetry.trace import NonRecordingSpan, SpanContext, TraceFlags
 TRACER_NAME = "rag_service"
 ASK = "invoke_workflow ask"
 STAGES = {
+    "condense": "rag.query.condense",
     "embed": "embeddings",
     "retrieve": "retrieval",
     "prompt": "rag.prompt.render",
@@ -62,6 +63,12 @@ def root_span(name: str) -> Iterator[str]:
 def stage_span(stage: str) -> Iterator[None]:
     with trace.get_tracer(TRACER_NAME).start_as_current_span(STAGES[stage]):
         yield
+
+
+def current_trace_id() -> str:
+    """32 hex digits; those of a new trace where there is none."""
+    found = trace.get_current_span().get_span_context()
+    return trace.format_trace_id(found.trace_id if found.is_valid else _random(16))
 
 
 def _random(size_bytes: int) -> int:

@@ -25,9 +25,11 @@ def open_generator(spec: str, options: dict[str, Scalar], embedder: Embedder) ->
         with LlamaCppGenerator.open(Path(model), **options) as generator:  # type: ignore[arg-type]  # the options that settings gave
             yield generator
     elif model:
+        from rag_service.generators.breaker import Breaker
         from rag_service.generators.langchain import LangChainGenerator
 
-        yield LangChainGenerator.open(spec, **options)  # type: ignore[arg-type]  # the options that settings gave
+        # A provider is another machine, which can be down for a while. What runs in this process works or is broken.
+        yield Breaker(LangChainGenerator.open(spec, **options))  # type: ignore[arg-type]  # the options that settings gave
     else:
         raise InvalidSettings(
             f"there is no generator {spec!r}",

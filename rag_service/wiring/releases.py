@@ -4,7 +4,6 @@ import logging
 import weakref
 from collections.abc import Callable
 from contextlib import ExitStack, closing
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
@@ -16,26 +15,24 @@ from rag_service.deployment import Deployment, describe_deployment, running_code
 from rag_service.digests import short_id
 from rag_service.errors import Damaged, Mismatch, StorageFailed
 from rag_service.manifest import CHUNKS_FILE, VECTORS_FILE, BuildFacts, Manifest, read_build_facts, read_manifest, verify_version
+from rag_service.opened import Opened, Report
 from rag_service.ports import ChunkTable, Embedder, Generator, VectorStore
 from rag_service.prompt import load_template
 from rag_service.record import EmbedderIdentity, IndexIdentity, Lineage
 from rag_service.release import GeneratorRef, IndexRef, NamedDigest, PromptRef, Release, Retrieval
 from rag_service.settings import Settings
-from rag_service.stored import Scalar
+from rag_service.stored import Scalar, verify_files
 from rag_service.stores.chunks import SqliteChunks
 from rag_service.stores.faiss import FaissStore
 from rag_service.wiring.encoders import embedder_of
 from rag_service.wiring.generators import generator_options, generator_spec, open_generator
 
-Report = Callable[[str, str], None]
-"""Told (check, state) while a release opens; readiness shows it."""
-
-CHECKS = ("manifest", "encoder", "index", "canary", "generator")
-"""In the order in which they are made."""
-
 LEAST_CANARY_COSINE = 0.995
 """What a stored vector and the encoder's vector of the same text must reach. The same encoder on the same kind of machine gives 1.0; the
 int8 against the fp32 weights of one model give about 0.985, another model of the same dimension next to nothing."""
+
+CONDENSE_TEMPLATE = "condense/1"
+"""Part of the code: its bytes are in the digest of `running_code`."""
 
 _CANARY_CHUNKS = 4
 
@@ -80,16 +77,6 @@ def _generator_ref(spec: str, options: dict[str, Scalar], generator: Generator) 
     return GeneratorRef(spec=spec, options=options, name=generator.name, digest=generator.digest, parameters={**generator.parameters})
 
 
-@dataclass(frozen=True, slots=True)
-class Opened:
-    """`pipeline.lineage.release` is what really runs. It differs from the stored release where code or models have changed since:
-    `differences` then names the parts.
-    """
-
-    pipeline: Pipeline
-    differences: tuple[str, ...]
-
-
 def open_release(
     settings: Settings,
     catalog: Catalog,
@@ -132,11 +119,23 @@ def open_release(
             store=store,
             chunks=chunks,
             template=template,
+            condense_template=load_template(CONDENSE_TEMPLATE, condensing=True),
             generator=generator,
             max_question_chars=settings.max_question_chars,
         )
         weakref.finalize(pipeline, resources.pop_all().close)
     return Opened(pipeline, _differences(release, running))
+
+
+def open_chunks(catalog: Catalog, name: str, version: str) -> ChunkTable:
+    """The chunks of an index version that need not be the one that is served; closed with the table's last reader.
+
+    Raises `NotFound` or `Damaged`.
+    """
+    folder = catalog.version_folder(name, version)
+    manifest = read_manifest(folder)
+    verify_files(folder, {CHUNKS_FILE: manifest.files[CHUNKS_FILE]}, hint="build the index again")
+    return SqliteChunks.open(folder / CHUNKS_FILE)
 
 
 def remember(catalog: Catalog, name: str, opened: Opened) -> None:

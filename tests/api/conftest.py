@@ -16,8 +16,8 @@ import uvicorn
 from rag_service.api.app import create_app
 from rag_service.api.schemas import Limits
 from rag_service.ask import Pipeline
+from rag_service.opened import CHECKS, Opened, Report
 from rag_service.serving import Service
-from rag_service.wiring.releases import CHECKS, Opened, Report
 
 LIMITS = Limits(max_question_chars=4000, max_body_bytes=2**20, max_top_k=50, timeout_s=30.0)
 

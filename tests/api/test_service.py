@@ -14,10 +14,10 @@ import pytest
 from rag_service.api.schemas import InfoReply, LiveReply, ReadyReply
 from rag_service.ask import Pipeline
 from rag_service.errors import Damaged, GeneratorFailed, RagError
+from rag_service.opened import CHECKS, Opened, Report
 from rag_service.ports import Generator
 from rag_service.serving import Service
 from rag_service.types import Completion, Prompt
-from rag_service.wiring.releases import CHECKS, Opened, Report
 
 HOLIDAYS = "How many days of paid holiday does an employee have?"
 

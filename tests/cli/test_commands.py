@@ -342,3 +342,41 @@ def test_an_encoder_that_is_only_called_like_another_is_not_taken_for_it(
     outcome = cli("index", "build", handbook, "--name", "x", "--encoder", encoder, "--indexes", indexes, HF_HUB_OFFLINE="1")
     assert outcome.code == 1
     assert encoder in outcome.err
+
+
+def test_trying_another_generator_changes_the_generator_alone(cli: Cli, own_indexes: Path) -> None:
+    here = ["--name", "handbook", "--indexes", own_indexes]
+    assert cli("index", "activate", *here, RAG_MIN_SCORE="0.99").code == 0
+    plain, tried = (json.loads(cli("ask", HOLIDAYS, "--json", *more, *here).out) for more in ([], ["--generator", "extractive"]))
+    assert plain["status"] == tried["status"] == "abstained"
+    assert plain["trace"]["release"] == tried["trace"]["release"]
+
+
+def test_what_changed_since_the_activation_is_said_and_the_release_that_answered_can_be_looked_up(cli: Cli, own_indexes: Path) -> None:
+    catalog = Catalog(own_indexes)
+    active = catalog.release("handbook", catalog.active_id("handbook"))
+    older = active.model_copy(update={"code": active.code.model_copy(update={"version": "0.0.9"})})
+    catalog.activate("handbook", older)
+    outcome = cli("ask", HOLIDAYS, "--json", "--name", "handbook", "--indexes", own_indexes)
+    assert f"code changed since release {older.id} was activated" in outcome.err
+    answered_by = json.loads(outcome.out)["trace"]["release"]["id"]
+    assert answered_by == active.id != older.id
+    assert catalog.release("handbook", answered_by) == active
+
+
+def test_a_build_of_what_is_there_already_makes_it_the_newest(cli: Cli, own_indexes: Path, handbook: Path, tmp_path: Path) -> None:
+    here = ["--name", "handbook", "--indexes", own_indexes]
+    first = Catalog(own_indexes).versions("handbook")[-1]
+    (tmp_path / "other.md").write_text("# Other\n\nAnother handbook altogether.\n")
+    assert cli("index", "build", tmp_path / "other.md", *here).code == 0
+    assert Catalog(own_indexes).versions("handbook")[-1] != first
+    assert f"unchanged: this is version {first}" in cli("index", "build", handbook, *here).out
+    assert f"of version {first}" in cli("index", "activate", *here).out
+
+
+@pytest.mark.parametrize("encoder", ["someone/all-MiniLM-L6-v2", "folder/all-MiniLM-L6-v2"])
+def test_an_encoder_that_is_only_called_like_another_is_not_taken_for_it(cli: Cli, indexes: Path, handbook: Path, tmp_path: Path, encoder: str) -> None:
+    (tmp_path / "folder" / "all-MiniLM-L6-v2").mkdir(parents=True)
+    outcome = cli("index", "build", handbook, "--name", "x", "--encoder", encoder, "--indexes", indexes, HF_HUB_OFFLINE="1")
+    assert outcome.code == 1
+    assert encoder in outcome.err

@@ -20,9 +20,9 @@ from rag_service.ask import Pipeline
 from rag_service.catalog import Catalog
 from rag_service.console import BarProgress, errors_in_words
 from rag_service.errors import RagError
+from rag_service.opened import Opened
 from rag_service.release import Release
 from rag_service.settings import Settings
-from rag_service.wiring.releases import Opened
 
 QUESTIONS = (
     '{"id": "where", "question": "Where does the Eiffel Tower stand?", "answers": ["Paris"], "relevant_ids": ["tower"]}\n'

@@ -5,12 +5,12 @@ from pathlib import Path
 
 import pytest
 
-from rag_service.ask import Question
 from rag_service.build import Built
 from rag_service.catalog import Catalog
 from rag_service.embedders.encoder import read_card
 from rag_service.embedders.export import LEAST_COSINE
 from rag_service.errors import InvalidSettings, Mismatch, MissingDependency, NotFound
+from rag_service.question import Question
 from rag_service.settings import load_settings
 from rag_service.wiring.encoders import embedder_of, embedder_to_build_with, export_encoder, find_encoder
 from rag_service.wiring.releases import make_release, open_release

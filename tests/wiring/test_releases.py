@@ -10,16 +10,17 @@ import faiss
 import numpy as np
 import pytest
 
-from rag_service.ask import Question
 from rag_service.build import Built
 from rag_service.catalog import Catalog
 from rag_service.embedders.encoder import read_card
 from rag_service.errors import Damaged, InvalidSettings, Mismatch, NotFound
 from rag_service.manifest import Manifest, read_build_facts, read_manifest, write_manifest
+from rag_service.opened import CHECKS
+from rag_service.question import Question
 from rag_service.release import IndexRef, NamedDigest, Release
 from rag_service.settings import Settings, load_settings
 from rag_service.stored import list_files
-from rag_service.wiring.releases import CHECKS, make_release, open_release
+from rag_service.wiring.releases import make_release, open_release
 
 Build = Callable[..., Built]
 

@@ -1,0 +1,71 @@
+"""Every metric: its name, what its labels may say, and what an operator learns from it.
+
+Three levels of watching, because each has other causes and other people who act on it:
+
+    service   is it up, fast enough, and how full
+              rag_request_duration_seconds{route,status}   rag_errors_total{code,stage}   rag_shed_total{reason}
+              rag_ready   rag_in_flight   rag_queue_depth   rag_open_streams   rag_cache_bytes   rag_cache_hits_total
+              rag_release_info{release,index,index_version,embedding_model,prompt,generator}
+              rag_deployment_info{version,commit,image,environment}
+    model     does it answer as it used to
+              rag_answers_total{status}   rag_abstentions_total{reason}   rag_searches_total
+              rag_stage_duration_seconds{stage}   rag_top_score   rag_score_gap   rag_answer_chars
+              rag_tokens_total{kind}   rag_citations_total{verbatim}
+    data      are the questions and the documents what they used to be
+              rag_question_chars   rag_validation_failures_total{field}   rag_warnings_total{code}
+              rag_index_documents   rag_index_chunks   rag_index_built_timestamp_seconds
+
+No metric of an answer has the release as a label: releases come and go for as long as a process lives. A query that needs it joins:
+`rate(rag_answers_total[5m]) * on (job, instance) group_left (release) rag_release_info`. Single answers are found by exemplars, which
+hold trace ids. What a label may say is known beforehand; all else is `other`. A record that repeats another from the cache counts for
+what it told, not for stages and tokens. `rag_top_score` has no sum, because a cosine may be negative.
+"""
+
+from dataclasses import dataclass
+from typing import Literal
+
+Level = Literal["service", "model", "data"]
+Type = Literal["counter", "gauge", "histogram", "info"]
+
+
+@dataclass(frozen=True, slots=True)
+class Described:
+    """One metric. `name` is what a query names; a histogram's series have `_bucket`, `_count` and `_sum` after it."""
+
+    name: str
+    type: Type
+    labels: tuple[str, ...]
+    level: Level
+    help: str
+
+
+_RELEASE = ("release", "index", "index_version", "embedding_model", "prompt", "generator")
+_DEPLOYMENT = ("version", "commit", "image", "environment")
+CATALOGUE: tuple[Described, ...] = (
+    Described("rag_request_duration_seconds", "histogram", ("route", "status"), "service", "From a request's arrival to its reply's end."),
+    Described("rag_errors_total", "counter", ("code", "stage"), "service", "Errors told to callers. The stage is none outside an answer."),
+    Described("rag_shed_total", "counter", ("reason",), "service", "Requests turned away without work, by why."),
+    Described("rag_ready", "gauge", (), "service", "1 while the service takes questions, else 0."),
+    Described("rag_in_flight", "gauge", (), "service", "Answers that are being made."),
+    Described("rag_queue_depth", "gauge", (), "service", "Requests that wait for their turn."),
+    Described("rag_open_streams", "gauge", (), "service", "Answers that are being streamed to a client."),
+    Described("rag_cache_bytes", "gauge", (), "service", "Memory that answers kept for repetition take."),
+    Described("rag_cache_hits_total", "counter", (), "service", "Answers repeated from the cache."),
+    Described("rag_release_info", "info", _RELEASE, "service", "Which release answers now: one series, of value 1."),
+    Described("rag_deployment_info", "info", _DEPLOYMENT, "service", "Which code runs, and where: one series, of value 1."),
+    Described("rag_answers_total", "counter", ("status",), "model", "Answers and abstentions, those from the cache included."),
+    Described("rag_abstentions_total", "counter", ("reason",), "model", "Questions that were not answered, by why."),
+    Described("rag_searches_total", "counter", (), "model", "Searches without an answer."),
+    Described("rag_stage_duration_seconds", "histogram", ("stage",), "model", "Time of a stage of an answer or search that was made anew."),
+    Described("rag_top_score", "histogram", (), "model", "Cosine of the best passage of each question; low means that nothing fits."),
+    Described("rag_score_gap", "histogram", (), "model", "Cosine of the best passage less that of the second; small means ambiguous."),
+    Described("rag_answer_chars", "histogram", (), "model", "Length of the answers in characters; abstentions have none."),
+    Described("rag_tokens_total", "counter", ("kind",), "model", "Tokens that the generator read (prompt) and wrote (completion)."),
+    Described("rag_citations_total", "counter", ("verbatim",), "model", "Citations in answers, by whether they are word for word."),
+    Described("rag_question_chars", "histogram", (), "data", "Length of the questions in characters."),
+    Described("rag_validation_failures_total", "counter", ("field",), "data", "Requests refused for what a field of theirs held."),
+    Described("rag_warnings_total", "counter", ("code",), "data", "Warnings in replies, by code: what was cut, dropped or adjusted."),
+    Described("rag_index_documents", "gauge", (), "data", "Documents in the index version that answers now."),
+    Described("rag_index_chunks", "gauge", (), "data", "Chunks in the index version that answers now."),
+    Described("rag_index_built_timestamp_seconds", "gauge", (), "data", "When the index version that answers now was built, as Unix time."),
+)  # fmt: skip

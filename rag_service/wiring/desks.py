@@ -1,0 +1,76 @@
+"""What a server answers from, put together: the active release, those beside it, earlier answers, and the chunks of old versions."""
+
+import logging
+import os
+from collections.abc import Callable
+
+from rag_service.answer_cache import AnswerCache
+from rag_service.archive import Archive
+from rag_service.ask import Pipeline
+from rag_service.catalog import Catalog
+from rag_service.deployment import Deployment
+from rag_service.desk import Desk
+from rag_service.errors import RagError, ReleaseUnavailable
+from rag_service.opened import Opened, Report
+from rag_service.pinned import Pinned
+from rag_service.release import Release
+from rag_service.serving import Service
+from rag_service.settings import Settings
+from rag_service.wiring.releases import deployment_of, open_chunks, open_release, remember
+
+logger = logging.getLogger("rag_service.wiring")
+
+_CONCURRENT_REMOTE = 64
+"""Answers of a provider's model: they wait for the network, not for a core."""
+_QUEUE_PER_SLOT = 4
+
+
+def open_desk(settings: Settings, catalog: Catalog) -> Desk:
+    """Opens nothing yet: `desk.service.start` does."""
+    deployment, name = deployment_of(settings), settings.name
+
+    def open_active(release_id: str, report: Report) -> Opened:
+        opened = open_release(settings, catalog, name, catalog.release(name, release_id), deployment=deployment, report=report)
+        if opened.differences:
+            remember(catalog, name, opened)
+        return opened
+
+    return Desk(
+        Service(lambda: catalog.active_id(name), open_active),
+        cache=AnswerCache(settings.cache_mib * 2**20),
+        pinned=Pinned(_opener(settings, catalog, deployment), most=settings.pinned_releases),
+        archive=Archive(lambda: catalog.versions(name)[::-1], lambda version: open_chunks(catalog, name, version)),
+        release_of_version=lambda version: catalog.release_of_version(name, version),
+    )
+
+
+def _opener(settings: Settings, catalog: Catalog, deployment: Deployment) -> Callable[[str], Pipeline]:
+    def open_pinned(release_id: str) -> Pipeline:
+        release = catalog.release(settings.name, release_id)
+        try:
+            opened = open_release(settings, catalog, settings.name, release, deployment=deployment)
+        except RagError as error:
+            logger.warning("release %s cannot be opened: %s", release_id, error.message)  # with its paths, which clients do not see
+            raise ReleaseUnavailable(
+                f"release {release_id} cannot be opened any more ({error.code})", hint="the log has the details", param="release"
+            ) from error
+        if opened.differences:
+            parts = " and ".join(opened.differences)
+            raise ReleaseUnavailable(
+                f"release {release_id} was made with other {parts} than run here", hint="an answer would not be its own", param="release"
+            )
+        return opened.pipeline
+
+    return open_pinned
+
+
+def max_concurrent(settings: Settings, release: Release) -> int:
+    """Answers made at once: as set, otherwise one for each core, or many where they wait for somebody else's model."""
+    if settings.max_concurrent is not None:
+        return settings.max_concurrent
+    remote = release.generator.spec != "extractive" and not release.generator.spec.startswith("llamacpp:")
+    return _CONCURRENT_REMOTE if remote else len(os.sched_getaffinity(0))
+
+
+def max_queue(settings: Settings, concurrent: int) -> int:
+    return _QUEUE_PER_SLOT * concurrent if settings.max_queue is None else settings.max_queue
