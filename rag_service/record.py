@@ -51,9 +51,9 @@ class EmbedderIdentity:
     """Published revision of the weights, where one is known."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Lineage:
-    """Everything that is the same for all answers of one opened release."""
+    """Everything that is the same for all answers of one opened release. Each opening has its own, and equals no other."""
 
     release: Release
     index: IndexIdentity

@@ -4,8 +4,10 @@ Such a document is written as canonical JSON. The SHA-256 of those bytes is its 
 folder; so a changed bit in it is found by its name, and a changed bit in a file that it lists by the digest in the list.
 """
 
+from collections.abc import Mapping
+from functools import cached_property
 from pathlib import Path
-from typing import Annotated, TypeVar
+from typing import Annotated, Any, Self, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -29,13 +31,19 @@ class Addressed(Frozen):
     def canonical(self) -> bytes:
         return canonical_json(self.model_dump(mode="json", by_alias=True))
 
-    @property
+    @cached_property
     def digest(self) -> str:
         return digest_bytes(self.canonical())
 
     @property
     def id(self) -> str:
         return short_id(self.digest)
+
+    def model_copy(self, *, update: Mapping[str, Any] | None = None, deep: bool = False) -> Self:
+        """A copy computes its own digest."""
+        copy = super().model_copy(update=update, deep=deep)
+        copy.__dict__.pop("digest", None)
+        return copy
 
 
 class FileEntry(Frozen):

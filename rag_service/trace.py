@@ -4,6 +4,7 @@ The same models describe HTTP replies, `rag-service ask --json` and, through Fas
 """
 
 from dataclasses import asdict
+from functools import lru_cache
 from typing import Any, Literal, TypedDict
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -175,8 +176,9 @@ class Identity(TypedDict):
     generator: GeneratorTrace
 
 
+@lru_cache(maxsize=16)
 def identity_of(lineage: Lineage, *, whole: bool = True) -> Identity:
-    """Without the size of the index where not the whole of it may be seen."""
+    """Without the size of the index where not the whole of it may be seen. The same for every answer, and shared by them."""
     release = lineage.release
     index = asdict(lineage.index) if whole else {**asdict(lineage.index), "documents": None, "chunks": None}
     retrieval, generator = release.retrieval, release.generator

@@ -21,6 +21,7 @@ from rag_service.api.health import health_routes, service_routes
 from rag_service.api.openai import openai_routes
 from rag_service.api.outcome import current_outcome
 from rag_service.api.schemas import AskRequest, BatchRequest, ErrorReply, Limits
+from rag_service.api.shedding import Shedding
 from rag_service.api.streaming import OpenStreams
 from rag_service.api.trace import Ended, TraceMiddleware, current_ids
 from rag_service.desk import Desk
@@ -90,6 +91,7 @@ def create_app(desk: Desk, doors: Doors, *, lifespan: AbstractAsyncContextManage
         app.include_router(routes)
     _watch(metrics, answering, open_streams, app)
     _add_error_handlers(app, metrics)
+    app.add_middleware(Shedding, admission=admission, refused=lambda code, trace_id: metrics.failed(code, None, trace_id))
     app.add_middleware(GateMiddleware, keyring=doors.keyring, allowed_hosts=doors.allowed_hosts, cors_origins=doors.cors_origins)
     ended = _Endings(metrics, log_requests=doors.log_requests)
     app.add_middleware(TraceMiddleware, max_body_bytes=doors.limits.max_body_bytes, ended=ended)
@@ -125,9 +127,9 @@ class _Endings:
 
     def __call__(self, ended: Ended) -> None:
         self._metrics.request(ended.route, ended.status, ended.duration_s, ended.ids.trace_id)
-        if not self._log_requests:
-            return
         outcome = ended.outcome
+        if not self._log_requests or outcome.outcome == "queue_full":  # `Shedding` reports those together
+            return
         log_request(
             logger,
             RequestLine(

@@ -28,7 +28,7 @@ _STREAMED: dict[str, Any] = {
 }
 
 
-def require_json(request: Request) -> None:
+async def require_json(request: Request) -> None:
     """A form or plain text would otherwise be reported as a body of the wrong type, which helps nobody."""
     media_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if media_type != "application/json" and not media_type.endswith("+json"):

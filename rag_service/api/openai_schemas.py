@@ -67,7 +67,7 @@ class ChatRequest(_Lenient):
     max_completion_tokens: Annotated[int | None, Field(ge=1)] = None
     n: Annotated[int | None, Field(description="1: there is one answer.")] = None
     response_format: ResponseFormat | None = None
-    rag: RagOptions = RagOptions()
+    rag: Annotated[RagOptions, Field(default_factory=lambda: RagOptions.model_validate({}))]
 
     @property
     def longest_tokens(self) -> int | None:

@@ -131,7 +131,7 @@ class LangChainEmbedder:
 
     def embed_queries(self, texts: Sequence[str]) -> Matrix:
         """Shape (len(texts), dimension): one call for each text, since some providers embed a query otherwise than a passage. Calls
-        run in up to `QUERIES_AT_ONCE` threads. At the first failure no further text is sent; raises what `embed_query` raises.
+        run in up to `QUERIES_AT_ONCE` threads. Raises what `embed_query` raises; texts that still wait are then not sent.
         """
         if len(texts) < 2:
             rows = [self.embed_query(text) for text in texts]

@@ -7,6 +7,8 @@ from rag_service.errors import GeneratorFailed
 
 MAX_ANSWER_CHARS = 200_000
 """Longest reply of a model, in characters as they came. The most that settings can ask for, 32,768 tokens, is some 130,000 in English."""
+MAX_PIECES = 50_000
+"""More than one for each of these tokens. LangChain keeps every piece of a stream, about 2.5 kB each, with text in it or without."""
 
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 """Unicode's category Cc but for tab and line feed."""
@@ -21,16 +23,17 @@ class Transcript:
         self._tell = tell
         self._said: list[str] = []
         self._room_chars = MAX_ANSWER_CHARS
+        self._room_pieces = MAX_PIECES
         self._half = ""
 
     def add(self, piece: str) -> None:
-        """Raises `GeneratorFailed` when more than `MAX_ANSWER_CHARS` have come, and what `tell` raises. A piece of nothing counts as
-        one character, so that the number of pieces is bounded too.
-        """
-        self._room_chars -= max(len(piece), 1)
-        if self._room_chars < 0:
+        """Raises `GeneratorFailed` after more than `MAX_ANSWER_CHARS` or `MAX_PIECES`, and what `tell` raises."""
+        self._room_chars -= len(piece)
+        self._room_pieces -= 1
+        if self._room_chars < 0 or self._room_pieces < 0:
+            most = f"{MAX_ANSWER_CHARS:,} characters" if self._room_chars < 0 else f"{MAX_PIECES:,} pieces"
             raise GeneratorFailed(
-                f"the model said more than {MAX_ANSWER_CHARS:,} characters and was not heard out",
+                f"the model said more than {most} and was not heard out",
                 hint="set max_tokens, and check that the provider keeps to it",
                 stage="generate",
             )
