@@ -17,9 +17,12 @@ from rag_service.api.schemas import AskRequest
 from rag_service.ask import Pipeline
 from rag_service.catalog import Catalog
 from rag_service.cli.app import app as service_app
+from rag_service.key_file import SCOPES
 from rag_service.question import Question
-from rag_service.reply import AskReply, Trace
+from rag_service.reply import AskReply
 from rag_service.settings import Settings, load_settings
+from rag_service.telemetry.metric_catalogue import CATALOGUE
+from rag_service.trace import Trace
 from rag_service.types import AbstainReason, SkipReason, WarningCode
 from rag_service.wiring.building import build
 from rag_service.wiring.releases import make_release, open_release
@@ -119,9 +122,16 @@ def test_no_page_mentions_a_setting_that_does_not_exist(path: Path) -> None:
 def test_every_setting_is_documented_with_its_default() -> None:
     documented = {row[0]: row[1] for row in rows((DOCS / "configuration.md").read_text("utf-8")) if row[0].startswith("RAG_")}
     defaults = {
-        f"RAG_{name.upper()}": "not set" if field.default is None else str(field.default) for name, field in Settings.model_fields.items()
+        f"RAG_{name.upper()}": {None: "not set", (): "empty"}.get(field.default, str(field.default))
+        for name, field in Settings.model_fields.items()
     }
     assert documented == {**defaults, "RAG_BUILD_THREADS": "the cores, at most 8"}
+
+
+def test_the_table_of_metrics_is_that_of_the_service() -> None:
+    documented = [(name, kind, labels, level) for name, kind, labels, level, _ in rows(section("monitor.md", "Which metrics"))]
+    shown = [(entry.name, entry.type, "`, `".join(entry.labels) or "none", entry.level) for entry in CATALOGUE]
+    assert documented == shown
 
 
 def test_the_table_of_errors_is_that_of_the_service() -> None:
@@ -137,6 +147,8 @@ def test_the_table_of_errors_is_that_of_the_service() -> None:
         ("ask.md", "Which fields does a request have", AskRequest.model_fields),
         ("ask.md", "Which fields does a reply have", AskReply.model_fields),
         ("indexes.md", "reasons for skipping", get_args(SkipReason)),
+        ("stream.md", "Which events", ("meta", "sources", "delta", "citation", "done", "error")),
+        ("keys.md", "Which scopes", SCOPES),
     ],
 )
 def test_every_name_that_a_client_can_meet_is_explained_and_no_other(page: str, heading_part: str, names: tuple[str, ...]) -> None:
@@ -228,7 +240,8 @@ def test_the_demo_index_finds_the_page_of_every_demo_question(demo: Pipeline, qu
     missed = [
         question.id
         for question in questions.questions
-        if question.answerable and not {hit.chunk.document_id for hit in demo.search(question.question, 5)} & set(question.relevant)
+        if question.answerable
+        and not {hit.chunk.document_id for hit in demo.search(Question(question.question, top_k=5)).hits} & set(question.relevant)
     ]
     assert missed == []
 
