@@ -3,6 +3,7 @@
 import dataclasses
 import time
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,13 +14,14 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 
 from rag_service.ask import Pipeline
 from rag_service.errors import DeadlineExceeded, GeneratorFailed, InvalidQuestion
+from rag_service.filters import Filter
 from rag_service.ports import Generator
 from rag_service.question import Question, clean_question
 from rag_service.record import Attempt, Record
-from rag_service.reply import trace_of
 from rag_service.stores.memory import MemoryStore
 from rag_service.telemetry.spans import ASK, STAGES
-from rag_service.types import Chunk, Completion, DocumentId, Positions, Prompt, Usage, Vector
+from rag_service.trace import trace_of
+from rag_service.types import Chunk, ChunkId, Completion, DocumentId, Positions, Prompt, Selection, Usage, Vector
 
 HOLIDAYS = "How many days of paid holiday does an employee have?"
 
@@ -34,6 +36,12 @@ class NoChunks:
         assert not positions
         return []
 
+    def chunk(self, identifier: ChunkId) -> Chunk | None:  # noqa: ARG002 - the port's signature
+        return None
+
+    def select(self, wanted: Filter) -> Selection:  # noqa: ARG002 - the port's signature
+        return Selection(np.empty(0, np.int64), np.empty(0, np.uint8), 0)
+
     def document_ids_by_text(self, text_digest: str) -> list[DocumentId]:  # noqa: ARG002 - the port's signature
         return []
 
@@ -41,7 +49,12 @@ class NoChunks:
 class FindsNothing(MemoryStore):
     """As an approximate store can: rows are there, and none is found."""
 
-    def search(self, query: Vector, k: int) -> tuple[Positions, Vector]:  # noqa: ARG002 - the port's signature
+    def search(
+        self,
+        query: Vector,  # noqa: ARG002 - the port's signature
+        k: int,  # noqa: ARG002
+        within: Selection | None = None,  # noqa: ARG002
+    ) -> tuple[Positions, Vector]:
         return np.empty(0, np.int64), np.empty(0, np.float32)
 
 
@@ -49,6 +62,7 @@ class Writes:
     """A generator that gives what it was told to, or raises it, and remembers the prompts."""
 
     name = "writes"
+    follows_instructions = False
     digest = "sha256:" + "0" * 64
 
     def __init__(self, given: Completion | Exception, *, context_tokens: int = 1_000_000) -> None:
@@ -60,7 +74,7 @@ class Writes:
     def count_tokens(self, text: str) -> int:
         return len(text.split())
 
-    def generate(self, prompt: Prompt, *, deadline_s: float | None = None) -> Completion:  # noqa: ARG002 - the port's signature
+    def generate(self, prompt: Prompt, **options: Any) -> Completion:  # noqa: ARG002 - nothing of it changes what this one gives
         self.prompts.append(prompt)
         if isinstance(self._given, Exception):
             raise self._given
@@ -107,7 +121,7 @@ def test_a_changed_top_k_first_shows_at_the_stage_that_it_changes(pipeline: Pipe
     five, two = pipeline.ask(Question(HOLIDAYS)), pipeline.ask(Question(HOLIDAYS, top_k=2))
     differing = [one[0] for one, other in zip(stage_digests(five), stage_digests(two), strict=True) if one != other]
     assert differing[0] == "retrieve"
-    assert (five.top_k, two.top_k, len(two.hits)) == (5, 2, 2)
+    assert (five.attempt.parameters.top_k, two.attempt.parameters.top_k, len(two.hits)) == (5, 2, 2)
 
 
 def test_a_release_with_a_changed_digest_is_what_the_record_names(pipeline: Pipeline) -> None:
@@ -118,7 +132,7 @@ def test_hits_come_best_first_with_scores_rounded_to_five_places(pipeline: Pipel
     scores = [hit.score for hit in pipeline.ask(Question(HOLIDAYS)).hits]
     assert scores == sorted(scores, reverse=True)
     assert scores == [round(score, 5) for score in scores]
-    assert pipeline.search(HOLIDAYS, 5)[0].score == scores[0]
+    assert pipeline.search(Question(HOLIDAYS)).hits[0].score == scores[0]
 
 
 def test_a_best_score_under_the_minimum_abstains_without_asking_the_generator(pipeline: Pipeline) -> None:
@@ -212,8 +226,8 @@ def test_a_deadline_that_is_over_stops_before_the_first_stage(pipeline: Pipeline
 
 def test_an_error_carries_how_far_the_answer_had_come(pipeline: Pipeline) -> None:
     class Broken(Writes):
-        def generate(self, prompt: Prompt, *, deadline_s: float | None = None) -> Completion:
-            super().generate(prompt, deadline_s=deadline_s)
+        def generate(self, prompt: Prompt, **options: Any) -> Completion:
+            super().generate(prompt, **options)
             raise GeneratorFailed("the provider is gone")
 
     with pytest.raises(GeneratorFailed) as caught:
@@ -229,10 +243,10 @@ def test_a_deadline_that_passes_on_the_way_names_the_stage_that_did_not_begin(pi
     deadline_s = time.monotonic() + 0.05
 
     class Slow(MemoryStore):
-        def search(self, query: Vector, k: int) -> tuple[Positions, Vector]:
+        def search(self, query: Vector, k: int, within: Selection | None = None) -> tuple[Positions, Vector]:
             while time.monotonic() < deadline_s:
                 pass
-            return super().search(query, k)
+            return super().search(query, k, within)
 
     rows = pipeline.store.vectors(range(len(pipeline.store)))
     with pytest.raises(DeadlineExceeded) as caught:
@@ -295,7 +309,7 @@ def by_name(spans: Sequence[ReadableSpan]) -> dict[str, ReadableSpan]:
 def test_spans_of_an_answer_share_its_trace_id_and_hang_below_one_root(pipeline: Pipeline, spans: InMemorySpanExporter) -> None:
     record = pipeline.ask(Question(HOLIDAYS))
     finished = by_name(spans.get_finished_spans())
-    assert set(finished) == {ASK, *STAGES.values()}
+    assert set(finished) == {ASK, *STAGES.values()} - {STAGES["condense"]}  # which only a follow-up has
     assert {f"{span.context.trace_id:032x}" for span in finished.values()} == {record.trace_id}
     root = finished.pop(ASK)
     assert {span.parent.span_id for span in finished.values() if span.parent} == {root.context.span_id}

@@ -38,12 +38,16 @@ TRACE = {
     "container_image": None,
     "code": {"version": str, "commit": object, "dirty": object},
     "environment": {"name": str, "fingerprint": DIGEST, "numeric_class": str},
+    "scope": {"filters": None, "access": None, "documents": int, "chunks": int},
+    "overrides": list,
     "stages": list,
     "unknown": dict,
 }
+NOTHING_TO_KNOW = {"reranker", "scope.filters", "scope.access"}
+"""Where null says that there is none."""
 REPLY = {
-    "answer_id", "trace_id", "request_id", "created_at", "status", "abstain_reason", "answer", "citations", "hits", "warnings", "usage",
-    "timings_ms", "trace",
+    "answer_id", "trace_id", "request_id", "created_at", "status", "abstain_reason", "query", "answer", "citations", "hits", "warnings",
+    "usage", "timings_ms", "repeats", "trace",
 }  # fmt: skip
 
 
@@ -88,7 +92,7 @@ def test_whatever_is_null_in_a_trace_is_explained(pipeline: Pipeline) -> None:
     for deployment in (undeclared, tagged):
         lineage = dataclasses.replace(pipeline.lineage, deployment=deployment)
         body = reply_to(dataclasses.replace(pipeline, lineage=lineage).ask(Question(HOLIDAYS))).trace.model_dump(mode="json")
-        found = {path for path in nulls(body) if not path.startswith("generator.parameters")} - {"reranker"}
+        found = {path for path in nulls(body) if not path.startswith("generator.parameters")} - NOTHING_TO_KNOW
         assert found == set(body["unknown"])
         assert all(body["unknown"].values())
 

@@ -10,6 +10,7 @@ import time
 import weakref
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -233,10 +234,10 @@ class Waits:
     def count_tokens(self, text: str) -> int:
         return self._inner.count_tokens(text)
 
-    def generate(self, prompt: Prompt, *, deadline_s: float | None = None) -> Completion:
+    def generate(self, prompt: Prompt, **options: Any) -> Completion:
         self.begun.set()
         assert self.go.wait(10)
-        return self._inner.generate(prompt, deadline_s=deadline_s)
+        return self._inner.generate(prompt, **options)
 
 
 def test_a_request_under_way_ends_with_the_release_that_it_began_with(pipeline: Pipeline) -> None:

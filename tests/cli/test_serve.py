@@ -139,7 +139,7 @@ def test_a_port_in_use_is_an_error_that_says_what_to_do(command: Callable[..., A
 
 @pytest.mark.parametrize("host", ["192.0.2.1", "x" * 80])
 def test_a_host_that_is_none_is_an_error_that_says_what_to_do(cli: Callable[..., Any], served_indexes: Path, host: str) -> None:
-    outcome = cli("serve", "--name", "handbook", "--host", host, "--port", "0", "--indexes", served_indexes)
+    outcome = cli("serve", "--name", "handbook", "--host", host, "--port", "0", "--indexes", served_indexes, RAG_ALLOW_OPEN="true")
     assert outcome.code == 1
     assert f"cannot listen on {host}:0: " in outcome.err
     assert "Unknown error" not in outcome.err

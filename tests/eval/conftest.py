@@ -141,6 +141,7 @@ def make_pipeline() -> MakePipeline:
             store=MemoryStore(embedder.embed_passages(texts)),
             chunks=chunks,
             template=load_template("answer/1"),
+            condense_template=load_template("condense/1", condensing=True),
             generator=generator,
             max_question_chars=max_question_chars,
         )

@@ -56,10 +56,10 @@ class BrokenAt:
     def count_tokens(self, text: str) -> int:
         return self._inner.count_tokens(text)
 
-    def generate(self, prompt: Prompt, *, deadline_s: float | None = None) -> Completion:
+    def generate(self, prompt: Prompt, **options: Any) -> Completion:
         if prompt.question == self._question:
             raise GeneratorFailed("the provider is gone")
-        return self._inner.generate(prompt, deadline_s=deadline_s)
+        return self._inner.generate(prompt, **options)
 
 
 @pytest.fixture
