@@ -375,7 +375,9 @@ def test_a_build_of_what_is_there_already_makes_it_the_newest(cli: Cli, own_inde
 
 
 @pytest.mark.parametrize("encoder", ["someone/all-MiniLM-L6-v2", "folder/all-MiniLM-L6-v2"])
-def test_an_encoder_that_is_only_called_like_another_is_not_taken_for_it(cli: Cli, indexes: Path, handbook: Path, tmp_path: Path, encoder: str) -> None:
+def test_an_encoder_that_is_only_called_like_another_is_not_taken_for_it(
+    cli: Cli, indexes: Path, handbook: Path, tmp_path: Path, encoder: str
+) -> None:
     (tmp_path / "folder" / "all-MiniLM-L6-v2").mkdir(parents=True)
     outcome = cli("index", "build", handbook, "--name", "x", "--encoder", encoder, "--indexes", indexes, HF_HUB_OFFLINE="1")
     assert outcome.code == 1

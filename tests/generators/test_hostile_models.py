@@ -117,6 +117,3 @@ def test_a_connection_that_breaks_in_the_middle_of_a_stream_is_a_failure_and_not
     with pytest.raises(GeneratorFailed):
         ask(Scene(raw=broken()), write=told.append)
     assert told == ["Paris is no"]
-
-
-def test_pieces_without_text_do_not_fill_the_memory() -> None: ...

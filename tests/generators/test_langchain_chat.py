@@ -3,20 +3,22 @@ import sys
 import threading
 import time
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
 from langchain_core.callbacks import CallbackManagerForLLMRun
 from langchain_core.language_models import BaseChatModel, GenericFakeChatModel
-from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, SystemMessage
+from langchain_core.messages import AIMessage, AIMessageChunk, BaseMessage, HumanMessage, SystemMessage
 from langchain_core.messages.ai import UsageMetadata
-from langchain_core.outputs import ChatGeneration, ChatResult
+from langchain_core.outputs import ChatGeneration, ChatGenerationChunk, ChatResult
 
-from rag_service.errors import DeadlineExceeded, GeneratorFailed, InvalidSettings, MissingDependency
+from rag_service.cancellation import Cancellation
+from rag_service.errors import Cancelled, DeadlineExceeded, GeneratorFailed, InvalidSettings, MissingDependency
 from rag_service.generators.langchain import LangChainGenerator
-from rag_service.types import Prompt, Usage
+from rag_service.generators.refused import PromptRefused
+from rag_service.types import Prompt, Sampling, Usage
 
 KEY = "sk-proj-Zx81AbCdEfGh29IjKlMnOp37QrStUvWx"
 PROMPT = Prompt(system="Answer from the passages.", user="[1] Paris is in France.", question="Where is Paris?", passages=())
@@ -41,6 +43,22 @@ class ScriptedChatModel(BaseChatModel):
         return ChatResult(generations=[ChatGeneration(message=self.reply(messages))])
 
 
+class StreamingChatModel(ScriptedChatModel):
+    """Streams what `chunks` yields; whole, it answers as its base does."""
+
+    chunks: Callable[[], Iterator[AIMessageChunk]]
+
+    def _stream(
+        self,
+        messages: list[BaseMessage],  # noqa: ARG002 - the signature is LangChain's
+        stop: list[str] | None = None,  # noqa: ARG002
+        run_manager: CallbackManagerForLLMRun | None = None,  # noqa: ARG002
+        **_: Any,
+    ) -> Iterator[ChatGenerationChunk]:
+        for chunk in self.chunks():
+            yield ChatGenerationChunk(message=chunk)
+
+
 class ProviderError(Exception):
     """As the clients of providers raise it: with the status of the HTTP reply."""
 
@@ -55,6 +73,11 @@ class ReadTimeout(Exception):
 
 def answering(message: AIMessage) -> LangChainGenerator:
     return LangChainGenerator(ScriptedChatModel(reply=lambda _: message), name="scripted:one")
+
+
+def streaming(chunks: Callable[[], Iterator[AIMessageChunk]], **settings: Any) -> LangChainGenerator:
+    model = StreamingChatModel(reply=lambda _: AIMessage("whole"), chunks=chunks)
+    return LangChainGenerator(model, name="scripted:stream", **settings)
 
 
 def failing(error: Exception) -> LangChainGenerator:
@@ -207,6 +230,164 @@ def test_no_key_gets_into_an_error_nor_into_its_traceback(message: str) -> None:
     assert caught.value.__context__ is None
 
 
+@pytest.mark.parametrize(("status", "refused"), [(400, True), (413, True), (422, True), (401, False), (429, False), (500, False)])
+def test_a_request_that_the_provider_calls_wrong_says_nothing_against_the_provider(status: int, refused: bool) -> None:
+    with pytest.raises(GeneratorFailed) as caught:
+        failing(ProviderError("no", status)).generate(PROMPT)
+    assert isinstance(caught.value, PromptRefused) is refused
+
+
+def test_pieces_are_written_in_the_thread_that_asked_while_the_model_still_talks() -> None:
+    heard = threading.Event()
+
+    def chunks() -> Iterator[AIMessageChunk]:
+        yield AIMessageChunk("In ")
+        assert heard.wait(10)
+        yield AIMessageChunk("France [1].", response_metadata={"finish_reason": "stop", "model_name": "one-2025"})
+
+    told: list[tuple[str, threading.Thread]] = []
+
+    def write(piece: str) -> None:
+        told.append((piece, threading.current_thread()))
+        heard.set()
+
+    completion = streaming(chunks).generate(PROMPT, write=write)
+    assert told == [("In ", threading.current_thread()), ("France [1].", threading.current_thread())]
+    assert (completion.text, completion.model) == ("In France [1].", "one-2025")
+
+
+def test_what_a_stream_tells_twice_about_its_end_is_not_joined_and_its_usage_is_added_up() -> None:
+    def chunks() -> Iterator[AIMessageChunk]:
+        yield AIMessageChunk("In Fra", usage_metadata=UsageMetadata(input_tokens=21, output_tokens=1, total_tokens=22))
+        yield AIMessageChunk("", response_metadata={"finish_reason": "length"})
+        yield AIMessageChunk(
+            "",
+            response_metadata={"finish_reason": "length"},
+            usage_metadata=UsageMetadata(input_tokens=0, output_tokens=4, total_tokens=4),
+        )
+
+    completion = streaming(chunks).generate(PROMPT, write=lambda _: None)
+    assert completion.finish_reason == "length"
+    assert completion.usage == Usage(prompt_tokens=21, completion_tokens=5)
+
+
+def test_a_provider_that_cannot_stream_tells_its_answer_in_one_piece() -> None:
+    pieces: list[str] = []
+    completion = answering(AIMessage(" In France [1].")).generate(PROMPT, write=pieces.append)
+    assert pieces == [" In France [1]."]
+    assert completion.text == "In France [1]."
+
+
+def test_a_stream_without_a_single_piece_is_a_failure() -> None:
+    with pytest.raises(GeneratorFailed):
+        streaming(lambda: iter([])).generate(PROMPT, write=lambda _: None)
+
+
+def test_reasoning_is_not_told() -> None:
+    def chunks() -> Iterator[AIMessageChunk]:
+        yield AIMessageChunk(content=[{"type": "reasoning", "reasoning": "The passage says so."}])
+        yield AIMessageChunk(content=[{"type": "text", "text": "In France [1]."}])
+
+    pieces: list[str] = []
+    assert streaming(chunks).generate(PROMPT, write=pieces.append).text == "In France [1]."
+    assert pieces == ["In France [1]."]
+
+
+def endless(ended: threading.Event) -> Callable[[], Iterator[AIMessageChunk]]:
+    """A stream that says `la ` until somebody closes it."""
+
+    def chunks() -> Iterator[AIMessageChunk]:
+        try:
+            while not ended.wait(0.01):
+                yield AIMessageChunk("la ")
+        finally:
+            ended.set()
+
+    return chunks
+
+
+def test_a_stream_beyond_the_deadline_is_given_up_and_closed_at_its_next_piece() -> None:
+    ended = threading.Event()
+    began = time.monotonic()
+    with pytest.raises(DeadlineExceeded, match="did not answer in time"):
+        streaming(endless(ended)).generate(PROMPT, deadline_s=began + 0.1, write=lambda _: None)
+    assert time.monotonic() - began < 5
+    assert ended.wait(10)
+
+
+def test_a_cancelled_stream_is_given_up_and_closed_at_its_next_piece() -> None:
+    ended = threading.Event()
+    cancellation = Cancellation()
+    with pytest.raises(Cancelled):
+        streaming(endless(ended)).generate(PROMPT, cancellation=cancellation, write=lambda _: cancellation.cancel())
+    assert ended.wait(10)
+
+
+def test_a_call_that_hangs_is_left_as_soon_as_it_is_cancelled() -> None:
+    entered, leave = threading.Event(), threading.Event()
+    cancellation = Cancellation()
+
+    def reply(_: list[BaseMessage]) -> AIMessage:
+        entered.set()
+        leave.wait(30)
+        return AIMessage("too late")
+
+    generator = LangChainGenerator(ScriptedChatModel(reply=reply), name="scripted:slow", max_running=1)
+    with ThreadPoolExecutor(2) as pool:
+        running = pool.submit(generator.generate, PROMPT, cancellation=cancellation)
+        assert entered.wait(10)
+        waiting = pool.submit(generator.generate, PROMPT, cancellation=cancellation)
+        began = time.monotonic()
+        cancellation.cancel()
+        for call in (running, waiting):
+            with pytest.raises(Cancelled):
+                call.result(20)
+        assert time.monotonic() - began < 5
+        leave.set()
+
+
+@pytest.mark.parametrize("error", [TimeoutError("pipe"), ReadTimeout("pipe"), GeneratorFailed("of the reader"), OSError("gone")])
+def test_what_the_reader_raises_is_not_taken_for_the_providers_failure(error: Exception) -> None:
+    ended = threading.Event()
+
+    def refuse(_: str) -> None:
+        raise error
+
+    with pytest.raises(type(error)) as caught:
+        streaming(endless(ended)).generate(PROMPT, write=refuse)
+    assert caught.value is error
+    assert ended.wait(10)
+
+
+def test_a_seed_is_a_parameter_only_where_the_model_takes_one() -> None:
+    class Seeded(ScriptedChatModel):
+        seed: int | None = None
+
+    plain, seeded = (LangChainGenerator(kind(reply=lambda _: AIMessage("Fine.")), name="x:y") for kind in (ScriptedChatModel, Seeded))
+    assert "seed" not in plain.parameters
+    assert seeded.parameters["seed"] is None
+    assert plain.follows_instructions
+
+
+def test_sampling_fills_the_fields_of_the_model_for_one_call_under_the_providers_names() -> None:
+    seen: list[tuple[int | None, float | None, int | None]] = []
+
+    class Ollama(ScriptedChatModel):
+        num_predict: int | None = 16
+        temperature: float | None = 0.0
+        seed: int | None = 1
+
+        def _generate(self, *arguments: Any, **named: Any) -> ChatResult:
+            seen.append((self.num_predict, self.temperature, self.seed))
+            return super()._generate(*arguments, **named)
+
+    generator = LangChainGenerator(Ollama(reply=lambda _: AIMessage("Fine.")), name="ollama:x", max_tokens=16, temperature=0.0, seed=1)
+    generator.generate(PROMPT, sampling=Sampling(max_tokens=3, temperature=0.5, seed=9))
+    generator.generate(PROMPT, sampling=Sampling(max_tokens=4))
+    generator.generate(PROMPT)
+    assert seen == [(3, 0.5, 9), (4, 0.0, 1), (16, 0.0, 1)]
+
+
 def test_the_model_sees_the_context_variables_of_the_caller() -> None:
     request_id = contextvars.ContextVar("request_id", default="none")
     request_id.set("req-7")
@@ -253,7 +434,7 @@ def test_settings_out_of_range_are_refused(settings: dict[str, Any]) -> None:
         LangChainGenerator.open("openai:gpt-4o-mini", **settings)
 
 
-@pytest.mark.parametrize(("spec", "package"), [("openai:gpt-4o-mini", "langchain-openai"), ("google_genai:x", "langchain-google-genai")])
+@pytest.mark.parametrize(("spec", "package"), [("mistralai:x", "langchain-mistralai"), ("google_genai:x", "langchain-google-genai")])
 def test_a_provider_whose_package_is_missing_is_named(monkeypatch: pytest.MonkeyPatch, spec: str, package: str) -> None:
     monkeypatch.setitem(sys.modules, package.replace("-", "_"), None)  # whether or not it is installed
     with pytest.raises(MissingDependency, match=package) as caught:
@@ -262,7 +443,7 @@ def test_a_provider_whose_package_is_missing_is_named(monkeypatch: pytest.Monkey
 
 
 class TestWithAProvider:
-    """`init_chat_model` is replaced by one that remembers what it was given: no provider's package is installed here."""
+    """`init_chat_model` is replaced by one that remembers what it was given: most providers' packages are not installed here."""
 
     @pytest.fixture(autouse=True)
     def _provider(self, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,6 +2,7 @@ import hashlib
 import os
 import re
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -10,10 +11,20 @@ from pathlib import Path
 
 import pytest
 
-from rag_service.errors import Damaged, DeadlineExceeded, GeneratorFailed, InvalidSettings, Mismatch, MissingDependency, NotFound
+from rag_service.cancellation import Cancellation
+from rag_service.errors import (
+    Cancelled,
+    Damaged,
+    DeadlineExceeded,
+    GeneratorFailed,
+    InvalidSettings,
+    Mismatch,
+    MissingDependency,
+    NotFound,
+)
 from rag_service.generators import llamacpp
 from rag_service.generators.llamacpp import ChatFormat, LlamaCppGenerator, LlamaCppParameters
-from rag_service.types import Prompt
+from rag_service.types import Prompt, Sampling
 
 SMOLLM2_SHA256 = "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53"
 needs_engine = pytest.mark.skipif(find_spec("xllamacpp") is None, reason="xllamacpp is not installed")
@@ -94,6 +105,44 @@ def test_a_deadline_stops_it_while_it_still_reads_the_prompt_and_the_next_run_is
         generator.generate(ENDLESS, deadline_s=began + 0.3)
     assert time.monotonic() - began < 3
     assert generator.generate(prompt("What is the capital of France?")) == before
+
+
+@pytest.mark.llm
+def test_a_cancellation_stops_it_while_it_still_reads_the_prompt_and_the_next_run_is_sound(generator: LlamaCppGenerator) -> None:
+    before = generator.generate(prompt("What is the capital of France?"))
+    cancellation = Cancellation()
+    pieces: list[str] = []
+    cancelling = threading.Timer(0.3, cancellation.cancel)
+    cancelling.start()
+    began = time.monotonic()
+    with pytest.raises(Cancelled):
+        generator.generate(ENDLESS, cancellation=cancellation, write=pieces.append)
+    assert time.monotonic() - began < 3
+    cancelling.join()
+    assert pieces == []
+    assert generator.generate(prompt("What is the capital of France?")) == before
+
+
+@pytest.mark.llm
+def test_sampling_counts_for_one_run(generator: LlamaCppGenerator) -> None:
+    asked = prompt("Write one word.")
+    before = generator.generate(asked)
+    hot = [generator.generate(asked, sampling=Sampling(max_tokens=6, temperature=2.0, seed=seed)).text for seed in (1, 2, 3, 1)]
+    assert len(set(hot[:3])) > 1
+    assert hot[0] == hot[3]
+    assert generator.generate(asked) == before
+
+
+@pytest.mark.llm
+@pytest.mark.parametrize("most", [1, 2, 3, 24])
+def test_an_answer_cut_within_a_character_is_the_same_told_in_pieces(generator: LlamaCppGenerator, most: int) -> None:
+    """Emoji are several tokens to SmolLM2."""
+    pieces: list[str] = []
+    asked = prompt("Repeat exactly: 🥖🥖🥖 東京")
+    told = generator.generate(asked, sampling=Sampling(max_tokens=most), write=pieces.append)
+    assert told == generator.generate(asked, sampling=Sampling(max_tokens=most))
+    assert told.declined or "".join(pieces).strip() == told.text
+    assert "\ufffd" not in told.text
 
 
 @pytest.mark.llm
