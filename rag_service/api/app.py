@@ -91,7 +91,7 @@ def create_app(desk: Desk, doors: Doors, *, lifespan: AbstractAsyncContextManage
         app.include_router(routes)
     _watch(metrics, answering, open_streams, app)
     _add_error_handlers(app, metrics)
-    app.add_middleware(Shedding, admission=admission, refused=lambda code, trace_id: metrics.failed(code, None, trace_id))
+    app.add_middleware(Shedding, admission=admission)
     app.add_middleware(GateMiddleware, keyring=doors.keyring, allowed_hosts=doors.allowed_hosts, cors_origins=doors.cors_origins)
     ended = _Endings(metrics, log_requests=doors.log_requests)
     app.add_middleware(TraceMiddleware, max_body_bytes=doors.limits.max_body_bytes, ended=ended)
@@ -128,7 +128,13 @@ class _Endings:
     def __call__(self, ended: Ended) -> None:
         self._metrics.request(ended.route, ended.status, ended.duration_s, ended.ids.trace_id)
         outcome = ended.outcome
-        if not self._log_requests or outcome.outcome == "queue_full":  # `Shedding` reports those together
+        if outcome.error is not None:
+            self._metrics.failed(outcome.error, outcome.stage, ended.ids.trace_id)
+        if outcome.error == "rate_limited":
+            self._metrics.shed("rate_limited")
+        elif outcome.error == "shutting_down":
+            self._metrics.shed("shutting_down")
+        if not self._log_requests or outcome.error == "queue_full":  # `Shedding` reports those together
             return
         log_request(
             logger,
@@ -138,7 +144,7 @@ class _Endings:
                 status=ended.status,
                 duration_ms=round(ended.duration_s * 1000, 1),
                 trace_id=ended.ids.trace_id,
-                outcome=outcome.outcome or ("ok" if ended.status < 400 else "refused"),
+                outcome=outcome.error or outcome.outcome or "ok",
                 request_id=ended.ids.request_id,
                 answer_id=outcome.answer_id,
                 release=outcome.release,
@@ -152,8 +158,7 @@ class _Endings:
 
 def _add_error_handlers(app: FastAPI, metrics: Metrics) -> None:
     def refused(status: int, body: ErrorReply, headers: dict[str, str] | None = None) -> Response:
-        current_outcome().outcome = body.error.code
-        metrics.failed(body.error.code, body.error.stage, body.trace_id)
+        current_outcome().failed(body.error.code, body.error.stage)
         return as_response(status, body, headers)
 
     @app.exception_handler(RagError)
@@ -162,14 +167,14 @@ def _add_error_handlers(app: FastAPI, metrics: Metrics) -> None:
         status, body = from_rag_error(error, trace_id=ids.trace_id, request_id=ids.request_id)
         if body.error.code == "internal":
             logger.error("%s, trace %s: %s", error.code, ids.trace_id, error.message, exc_info=error)
-        elif body.error.code == "shutting_down":
-            metrics.shed("shutting_down")
         return refused(status, body)
 
     @app.exception_handler(RequestValidationError)
-    async def validation_error(_: Request, error: RequestValidationError) -> Response:
+    async def validation_error(request: Request, error: RequestValidationError) -> Response:
         ids = current_ids()
-        status, body = from_validation(error, trace_id=ids.trace_id, request_id=ids.request_id)
+        taken = getattr(request.scope.get("route"), "body_field", None)
+        body_type = taken.field_info.annotation if taken is not None else None
+        status, body = from_validation(error, body_type=body_type, trace_id=ids.trace_id, request_id=ids.request_id)
         if body.error.param:
             metrics.validation_failure(body.error.param)
         return refused(status, body)

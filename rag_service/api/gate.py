@@ -105,6 +105,7 @@ class GateMiddleware:
             named = [value for name, value in scope["headers"] if name == b"host"]
             if len(named) != 1 or host_name(named[0].decode("latin-1")) not in self._hosts:
                 ids = current_ids()
+                current_outcome().failed("invalid_host")
                 why = "the Host header names no host of this service: RAG_ALLOWED_HOSTS lists them"
                 refusal = error_reply("invalid_host", why, trace_id=ids.trace_id, request_id=ids.request_id)
                 await as_response(*refusal)(scope, receive, send)
@@ -116,6 +117,7 @@ class GateMiddleware:
             caller = self._caller(scope)
         except RagError as error:
             ids = current_ids()
+            current_outcome().failed(error.code, error.stage)
             headers = {"WWW-Authenticate": "Bearer"} if isinstance(error, Unauthorized) else None
             refusal = from_rag_error(error, trace_id=ids.trace_id, request_id=ids.request_id)
             await as_response(*refusal, headers)(scope, receive, send)
@@ -150,8 +152,6 @@ class GateMiddleware:
         presented: str | None = None
         try:
             presented = _presented(scope["headers"])
-            if presented is None:
-                raise Unauthorized("this service needs a key", hint="send it in the header Authorization: Bearer <key>")
             return self._keyring.identify(presented, time.time())
         except Unauthorized:
             address = scope["client"][0] if scope.get("client") else ""

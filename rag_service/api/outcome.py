@@ -13,11 +13,18 @@ class Outcome:
     answer_id: str | None = None
     release: str | None = None
     outcome: str | None = None
-    """answered, abstained, searched, batch, or the code of an error."""
+    """answered, abstained, searched or batch."""
+    error: str | None = None
+    """Its code, if there was one."""
+    stage: str | None = None
+    """Of the answer, in which the error happened."""
     abstain_reason: str | None = None
     cached: bool | None = None
     key_id: str | None = None
     question: str | None = None
+
+    def failed(self, code: str, stage: str | None = None) -> None:
+        self.error, self.stage = code, stage
 
     def of_record(self, record: Record) -> None:
         self.answer_id, self.release = record.answer_id, record.lineage.release.id

@@ -5,7 +5,6 @@ A request that the cache could answer is refused as well: to know that, its body
 
 import logging
 import time
-from collections.abc import Callable
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 
@@ -22,12 +21,11 @@ _SUMMARY_S = 1.0
 
 
 class Shedding:
-    """`refused` is told the code and the trace id. Instead of a line for each refusal the log has one a second with their number."""
+    """Instead of a line for each refusal the log has one a second with their number."""
 
-    def __init__(self, app: ASGIApp, *, admission: Admission, refused: Callable[[str, str], None]) -> None:
+    def __init__(self, app: ASGIApp, *, admission: Admission) -> None:
         self._app = app
         self._admission = admission
-        self._refused = refused
         self._summary_at_s = 0.0
         self._unreported = 0
 
@@ -40,8 +38,7 @@ class Shedding:
         except RagError as error:
             ids = current_ids()
             refusal = as_response(*from_rag_error(error, trace_id=ids.trace_id, request_id=ids.request_id))
-            current_outcome().outcome = error.code
-            self._refused(error.code, ids.trace_id)
+            current_outcome().failed(error.code)
             self._report()
         await refusal(scope, receive, send)
 

@@ -81,13 +81,13 @@ class TraceMiddleware:
             token, outcome = _current.set(ids), begin_outcome()
             status = _CLIENT_GONE
             try:
-                status = await self._answer(scope, receive, send, headers, ids)
+                status = await self._answer(scope, receive, send, headers, ids, outcome)
             finally:
                 _current.reset(token)
                 route = getattr(scope.get("route"), "path", None)
                 self._ended(Ended(scope["method"], route, status, time.monotonic() - ids.arrived_s, ids, outcome))
 
-    async def _answer(self, scope: Scope, receive: Receive, send: Send, headers: Headers, ids: RequestIds) -> int:
+    async def _answer(self, scope: Scope, receive: Receive, send: Send, headers: Headers, ids: RequestIds, outcome: Outcome) -> int:
         """The status of the reply."""
         status = 0
 
@@ -106,6 +106,7 @@ class TraceMiddleware:
             if _declared_bytes(headers) > limit:
                 if "expect" not in headers:  # who asked before sending has sent nothing
                     await _drain(receive)
+                outcome.failed("payload_too_large")
                 refusal = error_reply("payload_too_large", _too_large(limit), trace_id=ids.trace_id, request_id=ids.request_id)
                 await as_response(*refusal, _CLOSE)(scope, receive, send_with_ids)
                 return status
@@ -113,6 +114,7 @@ class TraceMiddleware:
         except Exception:
             # Handlers translate what they know; this is the edge of the process, and the client must get the one error shape.
             logger.exception("unexpected error, trace %s", ids.trace_id)
+            outcome.failed("internal")
             if status:
                 raise
             await as_response(*internal_error(trace_id=ids.trace_id, request_id=ids.request_id))(scope, receive, send_with_ids)
