@@ -22,7 +22,7 @@ _PACKAGE = Path(__file__).parent
 _IMAGE_DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
 _NOT_ANSWERING = frozenset(
     {"__main__.py", "api", "cli", "console.py", "web", "serving.py", "archive.py", "pinned.py", "answer_cache.py", "desk.py", "telemetry"}
-    | {"keys.py", "rates.py", "housekeeping.py"}
+    | {"keys.py", "key_file.py", "rates.py", "housekeeping.py"}
     | {"build.py", "chunking.py", "loading", "embedders/export.py", "stores/scratch.py", "wiring/building.py"}
 )
 

@@ -69,14 +69,16 @@ class Keyring:
         self._look_if_due()
         return bool(self._entries) or self._problem is not None
 
-    def identify(self, presented: str, now_s: float) -> Caller:
-        """Who presents this. `now_s` is seconds since the epoch. Raises `Unauthorized`, the same for every reason, and `StorageFailed`.
+    def identify(self, presented: str | None, now_s: float) -> Caller:
+        """Who presents this. `now_s` is seconds since the epoch. Raises `StorageFailed`, or `Unauthorized`: the same for every key.
 
         An unknown id costs what a wrong secret costs: both are hashed and compared, with an entry that fits nothing if need be.
         """
         self._look_if_due()
         if self._problem is not None:
             raise StorageFailed("the keys of this service cannot be read, so nobody is let in", hint="its log says why", retry_after_s=1)
+        if presented is None:
+            raise Unauthorized("this service needs a key", hint="send it in the header Authorization: Bearer <key>")
         key_id, secret = parts_of(presented) or ("", "")
         entry = self._entries.get(key_id, _NOBODY)
         fits = hmac.compare_digest(hashlib.sha256(secret.encode()).digest(), entry.secret_sha256)

@@ -80,5 +80,5 @@ def _step(full_at_s: float, per_minute: int, now_s: float) -> tuple[float, float
     missing_s = max(full_at_s - now_s, 0.0)
     wait_s = missing_s + token_s - WINDOW_S
     if wait_s > _SLACK_S:
-        return full_at_s, wait_s
+        return full_at_s, min(wait_s, token_s)  # rounding must not make it longer than a token takes
     return now_s + missing_s + token_s, None

@@ -339,6 +339,8 @@ def test_a_file_that_cannot_be_used_turns_everybody_away_until_it_is_mended(
         with pytest.raises(StorageFailed) as caught:
             keyring.identify(shown, NOW_S)
         assert caught.value.retry_after_s == 1
+        with pytest.raises(StorageFailed):
+            keyring.identify(None, NOW_S)
     assert caplog.text.count("nobody is let in") == 1
     assert shown[17:] not in caplog.text
 

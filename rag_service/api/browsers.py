@@ -90,12 +90,22 @@ def with_cors(app: ASGIApp, origins: Collection[str]) -> ASGIApp:
         return app
     return CORSMiddleware(
         app,
-        allow_origins=[_checked_origin(origin) for origin in origins],
+        allow_origins=checked_origins(origins),
         allow_methods=("GET", "POST"),
         allow_headers=_ALLOWED_HEADERS,
         expose_headers=_EXPOSED_HEADERS,
         allow_credentials=False,
     )
+
+
+def checked_origins(origins: Collection[str]) -> tuple[str, ...]:
+    """In lower case, without a slash at the end. Raises `InvalidSettings` for what is no origin; `*` is none."""
+    checked = tuple(origin.lower().removesuffix("/") for origin in origins)
+    for origin in checked:
+        if not _ORIGIN.fullmatch(origin):
+            hint = "name each origin in full, as https://chat.example.org"
+            raise InvalidSettings(f"cors_origins has {origin!r}", hint=hint, param="cors_origins")
+    return checked
 
 
 def checked_hosts(hosts: Collection[str]) -> frozenset[str]:
@@ -115,14 +125,6 @@ def host_name(header: str) -> str | None:
     """The name or address in a Host header, in lower case and without port or brackets. None if it is no such header."""
     found = _HOST.fullmatch(header.lower())
     return (found[1] or found[2]) if found else None
-
-
-def _checked_origin(origin: str) -> str:
-    checked = origin.lower().removesuffix("/")
-    if not _ORIGIN.fullmatch(checked):
-        hint = "name each origin in full, as https://chat.example.org"
-        raise InvalidSettings(f"cors_origins has {origin!r}", hint=hint, param="cors_origins")
-    return checked
 
 
 def _is_ipv6(text: str) -> bool:

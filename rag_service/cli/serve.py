@@ -11,7 +11,7 @@ from typing import Annotated
 import typer
 
 from rag_service.api.app import Doors, create_app
-from rag_service.api.browsers import LOOPBACK_HOSTS
+from rag_service.api.browsers import LOOPBACK_HOSTS, checked_hosts, checked_origins
 from rag_service.api.connections import ConnectionLimits
 from rag_service.api.schemas import Limits
 from rag_service.api.server import DrainingServer, Ending, serve_until_signal
@@ -104,7 +104,15 @@ def _listening(settings: Settings) -> socket.socket:
 
 
 def _doors(settings: Settings, release: Release) -> Doors:
-    """Raises `InvalidSettings` for an address that everybody can reach while nobody needs a key."""
+    """Raises `InvalidSettings` for an address that everybody can reach while nobody needs a key, and for what cannot be meant."""
+    if settings.keys is not None and not settings.keys.is_file():
+        raise InvalidSettings(
+            f"keys is {settings.keys}, which is not a file",
+            hint="make a key with `rag-service keys create --name NAME`, or correct the path",
+            param="keys",
+        )
+    checked_hosts(settings.allowed_hosts)
+    checked_origins(settings.cors_origins)
     keyring = Keyring(settings.keys or settings.indexes / "keys.json")
     keyring.load()
     loopback = _is_loopback(settings.host)
