@@ -16,21 +16,25 @@ from rag_service.api.ask import ask_routes
 from rag_service.api.browsers import SecurityHeaders
 from rag_service.api.chunks import chunk_routes
 from rag_service.api.errors import STATUS, as_response, error_reply, from_rag_error, from_validation
-from rag_service.api.gate import GateMiddleware
+from rag_service.api.gate import OPEN_PATHS, GateMiddleware
 from rag_service.api.health import health_routes, service_routes
 from rag_service.api.openai import openai_routes
+from rag_service.api.openai_schemas import ChatRequest
 from rag_service.api.outcome import current_outcome
 from rag_service.api.schemas import AskRequest, BatchRequest, ErrorReply, Limits
 from rag_service.api.shedding import Shedding
 from rag_service.api.streaming import OpenStreams
 from rag_service.api.trace import Ended, TraceMiddleware, current_ids
 from rag_service.desk import Desk
-from rag_service.errors import RagError
+from rag_service.errors import InvalidInput, RagError
 from rag_service.keys import Keyring
 from rag_service.telemetry.logs import RequestLine, log_request
 from rag_service.telemetry.metrics import Metrics, Watched
 
 logger = logging.getLogger("rag_service.api")
+
+_PROBED = frozenset({*OPEN_PATHS, "/metrics"})
+"""Asked every few seconds by machines: no line in the log while all is well."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,7 +107,7 @@ def _watch(metrics: Metrics, answering: Answering, open_streams: OpenStreams, ap
     service = answering.desk.service
     metrics.know(
         routes=[path for route in app.routes if (path := getattr(route, "path", None))],
-        fields={*AskRequest.model_fields, *BatchRequest.model_fields},
+        fields={*AskRequest.model_fields, *BatchRequest.model_fields, *ChatRequest.model_fields},
         codes=STATUS,
     )
     metrics.watch(
@@ -134,7 +138,8 @@ class _Endings:
             self._metrics.shed("rate_limited")
         elif outcome.error == "shutting_down":
             self._metrics.shed("shutting_down")
-        if not self._log_requests or outcome.error == "queue_full":  # `Shedding` reports those together
+        probed = ended.route in _PROBED and ended.status < 400
+        if not self._log_requests or probed or outcome.error == "queue_full":  # `Shedding` reports those together
             return
         log_request(
             logger,
@@ -159,6 +164,8 @@ class _Endings:
 def _add_error_handlers(app: FastAPI, metrics: Metrics) -> None:
     def refused(status: int, body: ErrorReply, headers: dict[str, str] | None = None) -> Response:
         current_outcome().failed(body.error.code, body.error.stage)
+        if status == 422 and body.error.param:
+            metrics.validation_failure(body.error.param.partition(".")[0])
         return as_response(status, body, headers)
 
     @app.exception_handler(RagError)
@@ -167,6 +174,8 @@ def _add_error_handlers(app: FastAPI, metrics: Metrics) -> None:
         status, body = from_rag_error(error, trace_id=ids.trace_id, request_id=ids.request_id)
         if body.error.code == "internal":
             logger.error("%s, trace %s: %s", error.code, ids.trace_id, error.message, exc_info=error)
+        elif isinstance(error, InvalidInput) and error.param:
+            metrics.validation_failure(error.param)
         return refused(status, body)
 
     @app.exception_handler(RequestValidationError)
@@ -175,8 +184,6 @@ def _add_error_handlers(app: FastAPI, metrics: Metrics) -> None:
         taken = getattr(request.scope.get("route"), "body_field", None)
         body_type = taken.field_info.annotation if taken is not None else None
         status, body = from_validation(error, body_type=body_type, trace_id=ids.trace_id, request_id=ids.request_id)
-        if body.error.param:
-            metrics.validation_failure(body.error.param)
         return refused(status, body)
 
     @app.exception_handler(HTTPException)

@@ -161,7 +161,7 @@ def _bounded_json(shown: Mapping[str, object]) -> bytes:
     while len(line) > MAX_BYTES and chars:
         line = _dumped({**{name: _shortened(value, chars) for name, value in shown.items()}, "cut": True})
         chars //= 2
-    return line
+    return line if len(line) <= MAX_BYTES else _dumped({"time": shown["time"], "level": shown["level"], "cut": True})
 
 
 def _dumped(shown: Mapping[str, object]) -> bytes:
@@ -169,6 +169,8 @@ def _dumped(shown: Mapping[str, object]) -> bytes:
         line = orjson.dumps(shown, option=orjson.OPT_APPEND_NEWLINE)
     except TypeError:  # a lone surrogate, from a client or a file name; an integer of more than 64 bits; something that is no `Scalar`
         line = orjson.dumps(_shortened(shown, MAX_BYTES), option=orjson.OPT_APPEND_NEWLINE)
+    if len(line) > MAX_BYTES:  # comes again, shorter
+        return line
     return _UNSAFE_IN_JSON.sub(lambda found: f"\\u{ord(found[0].decode()):04x}".encode(), line)
 
 

@@ -18,7 +18,8 @@ Three levels of watching, because each has other causes and other people who act
 No metric of an answer has the release as a label: releases come and go for as long as a process lives. A query that needs it joins:
 `rate(rag_answers_total[5m]) * on (job, instance) group_left (release) rag_release_info`. Single answers are found by exemplars, which
 hold trace ids. What a label may say is known beforehand; all else is `other`. A record that repeats another from the cache counts for
-what it told, not for stages and tokens. `rag_top_score` has no sum, because a cosine may be negative.
+what it told, not for stages and tokens. `rag_top_score` takes a negative cosine as 0: OpenMetrics lets a histogram of negative numbers
+have neither sum nor count.
 """
 
 from dataclasses import dataclass

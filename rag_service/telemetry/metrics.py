@@ -39,7 +39,7 @@ NO_ROUTE = "unmatched"
 # Answers take milliseconds from the extractive generator and a minute from a model on a CPU; settings allow 600 s.
 _REQUEST_S = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 20, 30, 60, 120, 600)
 _STAGE_S = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 600)
-_COSINE = (-0.5, -0.25, 0, 0.1, 0.15, 0.2, 0.25, 0.3, 0.35, 0.4, 0.45, 0.5, 0.55, 0.6, 0.65, 0.7, 0.75, 0.8, 0.85, 0.9, 0.95, 1)
+_COSINE = (0, 0.1, 0.15, 0.2, 0.25, 0.3, 0.35, 0.4, 0.45, 0.5, 0.55, 0.6, 0.65, 0.7, 0.75, 0.8, 0.85, 0.9, 0.95, 1)
 _GAP = (0, 0.005, 0.01, 0.02, 0.03, 0.05, 0.075, 0.1, 0.15, 0.2, 0.3, 0.5, 1, 2)
 _CHARS = (10, 25, 50, 100, 200, 400, 800, 1600, 3200, 6400, 12_800, 25_600)
 
@@ -142,7 +142,7 @@ class Metrics:
             self._completion_tokens.inc(record.usage.completion_tokens or 0)
         self._question_chars.observe(len(record.question))
         if record.hits:
-            self._top_score.observe(record.hits[0].score, exemplar)
+            self._top_score.observe(max(0.0, record.hits[0].score), exemplar)
         if len(record.hits) > 1:
             self._score_gap.observe(record.hits[0].score - record.hits[1].score)
         if record.answer is not None:

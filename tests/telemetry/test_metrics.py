@@ -92,12 +92,13 @@ def test_an_answer_counts_for_what_it_told_and_what_it_took(make_record: MakeRec
         "rag_warnings_total{code=context_truncated}": 1,
         "rag_warnings_total{code=citation_dropped}": 1,
         "rag_top_score_count": 1,
+        "rag_top_score_sum": 0.71,
         "rag_score_gap_count": 1,
         "rag_score_gap_sum": 0.19,
         "rag_question_chars_count": 1,
         "rag_question_chars_sum": 52,
         "rag_answer_chars_count": 1,
-        "rag_answer_chars_sum": 37,
+        "rag_answer_chars_sum": 38,
         **{f"rag_stage_duration_seconds_count{{stage={stage}}}": 1 for stage in stages},
         **{f"rag_stage_duration_seconds_sum{{stage={stage}}}": seconds for stage, seconds in stages.items()},
     }
@@ -125,12 +126,19 @@ def test_a_single_hit_has_a_score_and_no_gap(make_record: MakeRecord) -> None:
     assert "rag_score_gap_count" not in added
 
 
-@pytest.mark.parametrize(("score", "below", "bucket"), [(-0.1, "-0.25", "0.0"), (0.35, "0.3", "0.35"), (1.0, "0.95", "1.0")])
+@pytest.mark.parametrize(("score", "below", "bucket"), [(0.0001, "0.0", "0.1"), (0.35, "0.3", "0.35"), (1.0, "0.95", "1.0")])
 def test_the_best_score_falls_into_the_bucket_that_holds_it(make_record: MakeRecord, score: float, below: str, bucket: str) -> None:
     metrics = Metrics()
     metrics.answered(make_record(scores=(score,)))
     found = values(metrics)
     assert (found[f"rag_top_score_bucket{{le={below}}}"], found[f"rag_top_score_bucket{{le={bucket}}}"]) == (0, 1)
+
+
+def test_a_negative_score_counts_as_zero_so_that_the_sum_never_falls(make_record: MakeRecord) -> None:
+    metrics = Metrics()
+    added = changed(metrics, lambda: metrics.answered(make_record(scores=(-0.2,))))
+    assert added["rag_top_score_count"] == values(metrics)["rag_top_score_bucket{le=0.0}"] == 1
+    assert "rag_top_score_sum" not in added
 
 
 def test_a_search_counts_its_stages_and_not_its_scores(make_record: MakeRecord) -> None:
@@ -187,13 +195,21 @@ def test_a_request_is_counted_under_its_template() -> None:
     }
 
 
+def test_a_route_that_is_told_later_is_counted_from_then_on() -> None:
+    metrics = Metrics()
+    metrics.request("/late", 200, 0.1)
+    metrics.know(routes=["/late"])
+    added = changed(metrics, lambda: metrics.request("/late", 200, 0.1))
+    assert added["rag_request_duration_seconds_count{route=/late,status=200}"] == 1
+
+
 def test_ten_thousand_odd_inputs_make_no_more_than_a_few_series() -> None:
     metrics = Metrics()
     metrics.know(routes=["/ask"], fields=["question"])
     chance = random.Random(7)
 
     def odd() -> str:
-        return "".join(chr(chance.choice((*range(1, 300), 0x2028, 0x1F600))) for _ in range(chance.randrange(1, 30)))
+        return "".join(chr(chance.choice((*range(1, 300), 0x2028, 0x1F600))) for _ in range(chance.randrange(1, 12)))
 
     series = len(values(metrics))
     for _ in range(10_000):
