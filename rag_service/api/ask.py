@@ -1,5 +1,6 @@
 """The routes that answer: one question, a stream, a batch, and search alone."""
 
+from dataclasses import replace
 from typing import Annotated, Any
 
 import orjson
@@ -77,6 +78,8 @@ def ask_routes(answering: Answering, open_streams: OpenStreams) -> APIRouter:
         wanted = wanted_by(body, answering, use_cache=False)
         question = question_of(body, answering, wanted)
         found = await answering.search(request.receive, question, wanted)
+        if body.min_score is not None:
+            found = replace(found, hits=tuple(hit for hit in found.hits if hit.score >= body.min_score))
         return as_json(search_reply_to(found, include_chunks="chunks" in body.include, base_url=base_url), question.request_id)
 
     return router

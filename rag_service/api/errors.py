@@ -2,13 +2,14 @@
 
 import difflib
 import math
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any, get_args
 
 from fastapi.exceptions import RequestValidationError
+from pydantic import BaseModel
 from starlette.responses import Response
 
-from rag_service.api.schemas import AskRequest, BatchRequest, ErrorBody, ErrorReply
+from rag_service.api.schemas import NO_QUESTION, ErrorBody, ErrorReply
 from rag_service.errors import RagError
 from rag_service.record import Attempt
 from rag_service.trace import Trace, trace_of
@@ -55,10 +56,11 @@ _SAID_WHEN = frozenset({429, 503})
 ERRORS: dict[int | str, dict[str, Any]] = {
     status: {"model": ErrorReply, "description": description}
     for status, description in {
-        400: "The body is not valid JSON.",
+        400: "The body is not valid JSON, or the request is not for this host.",
         401: "No key, or one that is not valid.",
         403: "The key may not do this.",
         404: "Nothing is there: a prompt, a release, an index version, a chunk.",
+        408: "The request did not come whole in time.",
         409: "The release that the request names cannot be opened any more.",
         413: "The body is too large.",
         415: "The body is not declared to be JSON.",
@@ -71,10 +73,15 @@ ERRORS: dict[int | str, dict[str, Any]] = {
     }.items()
 }
 """For the OpenAPI document."""
+ERRORS_WITHOUT_A_BODY: dict[int | str, dict[str, Any]] = {
+    status: ERRORS[status] for status in (400, 401, 403, 404, 408, 422, 429, 500, 503)
+}
+"""Of what only looks something up."""
 
 RETRY_AFTER_S = 1.0
 """Where nothing better is known."""
 _FIELD_CHARS = 100
+_PROBLEMS = 20
 
 
 def error_reply(
@@ -136,25 +143,44 @@ def as_response(status: int, body: ErrorReply, headers: Mapping[str, str] | None
     return Response(body.model_dump_json(), status, {**(headers or {}), **extra}, "application/json")
 
 
-def _field(location: Sequence[str | int]) -> str:
-    """The field's name as it can be shown: a client may send any name, of any length, even one that is no Unicode text."""
-    name = ".".join(str(part) for part in location if part != "body") or "body"
-    return name[:_FIELD_CHARS].encode("utf-8", "replace").decode()
-
-
-def from_validation(error: RequestValidationError, *, trace_id: str, request_id: str | None) -> tuple[int, ErrorReply]:
-    """The first problem in words, all of them in `details`. What was sent is not repeated: it may be long, or private."""
-    problems = [{"field": _field(problem["loc"]), "problem": problem["msg"]} for problem in error.errors()]
-    unknown = next((number for number, problem in enumerate(error.errors()) if problem["type"] == "extra_forbidden"), None)
-    first = error.errors()[unknown or 0]  # a misspelt field explains why the right one is missing
+def from_validation(
+    error: RequestValidationError, *, body_type: type[BaseModel] | None, trace_id: str, request_id: str | None
+) -> tuple[int, ErrorReply]:
+    """The first problem in words, up to 20 in `details`. What was sent is not repeated: it may be long, or private."""
+    found = error.errors()
+    unknown = next((problem for problem in found if problem["type"] == "extra_forbidden"), None)
+    first = unknown or found[0]  # a misspelt field explains why the right one is missing
     if first["type"] == "json_invalid":
         why = first.get("ctx", {}).get("error", "")
         return error_reply("invalid_json", f"the body is not valid JSON: {why}", trace_id=trace_id, request_id=request_id)
-    field = problems[unknown or 0]["field"]
-    message = f"{field}: {problems[unknown or 0]['problem']}"
+    field = _field(first)
+    message = f"{field}: {first['msg']}"
     if unknown is not None:
-        close = difflib.get_close_matches(field.rpartition(".")[2], {**AskRequest.model_fields, **BatchRequest.model_fields}, n=1)
+        close = difflib.get_close_matches(field.rpartition(".")[2], _fields_at(unknown["loc"], body_type), n=1)
         message = f"{field} is not a field of this request; " + (f"did you mean {close[0]}?" if close else "/docs lists the fields")
-    return error_reply(
-        "invalid_request", message, trace_id=trace_id, request_id=request_id, param=field, details={"problems": problems[:20]}
-    )
+    problems = [{"field": _field(problem), "problem": problem["msg"]} for problem in found[:_PROBLEMS]]
+    return error_reply("invalid_request", message, trace_id=trace_id, request_id=request_id, param=field, details={"problems": problems})
+
+
+def _field(problem: Mapping[str, Any]) -> str:
+    """The field's name as it can be shown: a client may send any name, of any length, even one that is no Unicode text."""
+    location = [*problem["loc"], "question"] if problem["type"] == NO_QUESTION else problem["loc"]
+    name = ".".join(str(part) for part in location[1:]) or "body"  # the first says where in the request: body, path or query
+    return name[:_FIELD_CHARS].encode("utf-8", "replace").decode()
+
+
+def _fields_at(location: Sequence[str | int], body_type: type[BaseModel] | None) -> Collection[str]:
+    """Names of the fields beside the one at `location`; none where that cannot be said."""
+    model = body_type
+    for part in location[1:-1]:
+        if isinstance(part, str) and model is not None:
+            field = model.model_fields.get(part)
+            model = _model_in(field.annotation) if field is not None else None
+    return model.model_fields if model is not None else ()
+
+
+def _model_in(annotation: object) -> type[BaseModel] | None:
+    """The first model that `annotation` names, as in `list[Message]`."""
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return annotation
+    return next((model for part in get_args(annotation) if (model := _model_in(part)) is not None), None)

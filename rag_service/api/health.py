@@ -6,10 +6,16 @@ from fastapi import APIRouter, Request, Response
 
 from rag_service import __version__
 from rag_service.api.answering import Answering
-from rag_service.api.errors import ERRORS
+from rag_service.api.errors import ERRORS_WITHOUT_A_BODY
 from rag_service.api.gate import current_caller
 from rag_service.api.schemas import InfoReply, LiveReply, ReadyReply
 from rag_service.trace import identity_of
+
+_ERRORS: dict[int | str, dict[str, Any]] = {
+    status: described for status, described in ERRORS_WITHOUT_A_BODY.items() if status not in (404, 422)
+}
+"""Nothing is named in the request that could be missing or wrong."""
+_EXPOSITION: dict[str, Any] = {"content": {"text/plain": {"schema": {"type": "string"}}}}
 
 
 def health_routes(answering: Answering) -> APIRouter:
@@ -39,7 +45,7 @@ def health_routes(answering: Answering) -> APIRouter:
 def service_routes(answering: Answering) -> APIRouter:
     router = APIRouter(tags=["service"])
 
-    @router.get("/info", responses={503: ERRORS[503]})
+    @router.get("/info", responses=_ERRORS)
     async def info() -> InfoReply:
         """What answers now: the parts of every trace, and the limits."""
         lineage = answering.desk.service.pin().lineage
@@ -52,7 +58,7 @@ def service_routes(answering: Answering) -> APIRouter:
             **identity_of(lineage, whole=current_caller().filter is None),
         )
 
-    @router.get("/metrics", response_class=Response, responses={200: {"content": {"text/plain": {"schema": {"type": "string"}}}}})
+    @router.get("/metrics", response_class=Response, responses={200: _EXPOSITION, **_ERRORS})
     async def metrics(request: Request) -> Response:
         """For Prometheus; with trace ids as exemplars where OpenMetrics is accepted."""
         content, media_type = answering.metrics.exposition(request.headers.get("accept", ""))

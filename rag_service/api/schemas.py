@@ -3,6 +3,7 @@
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, model_validator
+from pydantic_core import PydanticCustomError
 
 from rag_service.reply import AskReply
 from rag_service.trace import (
@@ -20,6 +21,8 @@ from rag_service.types import MetadataValue, Role
 
 MAX_TOKENS = 32_768
 MAX_TIMEOUT_MS = 600_000
+NO_QUESTION = "no_question"
+"""Type of the problem, which concerns a field that is not there."""
 _ID = r"^[0-9a-f]{12}$"
 
 RequestId = Annotated[
@@ -73,7 +76,7 @@ class Asked(Incoming):
     @model_validator(mode="after")
     def _holds_a_question(self) -> "Asked":
         if self.question is None and (not self.messages or self.messages[-1].role != "user"):
-            raise ValueError("give a question, or messages of which the last is the user's")
+            raise PydanticCustomError(NO_QUESTION, "give one, or messages of which the last is the user's")
         return self
 
 

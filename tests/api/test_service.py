@@ -32,7 +32,7 @@ class Raises:
     def count_tokens(self, text: str) -> int:
         return len(text)
 
-    def generate(self, prompt: Prompt, *, deadline_s: float | None = None) -> Completion:  # noqa: ARG002 - the port's signature
+    def generate(self, prompt: Prompt, **options: Any) -> Completion:  # noqa: ARG002 - the port's signature
         raise self._error
 
 
@@ -81,9 +81,9 @@ class TakesAWhile:
     def count_tokens(self, text: str) -> int:
         return self.inner.count_tokens(text)
 
-    def generate(self, prompt: Prompt, *, deadline_s: float | None = None) -> Completion:
+    def generate(self, prompt: Prompt, **options: Any) -> Completion:
         time.sleep(0.15)
-        return self.inner.generate(prompt, deadline_s=deadline_s)
+        return self.inner.generate(prompt, **options)
 
 
 def test_the_time_for_an_answer_includes_the_wait_for_its_turn(serve: Any, pipeline: Pipeline) -> None:
@@ -99,7 +99,16 @@ def test_the_time_for_an_answer_includes_the_wait_for_its_turn(serve: Any, pipel
 def test_time_that_is_over_is_a_504_that_names_the_stage(serve: Any, pipeline: Pipeline) -> None:
     reply = serve(pipeline, timeout_s=1e-9).ask({"question": HOLIDAYS})
     error = reply.json["error"]
-    assert (reply.status, error["code"], error["type"], error["stage"]) == (504, "deadline_exceeded", "timeout", "embed")
+    assert (reply.status, error["code"], error["type"], error["stage"]) == (504, "deadline_exceeded", "timeout", "queue")
+
+
+def test_time_that_is_over_while_an_answer_is_made_is_a_504_that_names_the_stage_and_what_was_at_work(
+    serve: Any, pipeline: Pipeline
+) -> None:
+    client = serve(dataclasses.replace(pipeline, generator=TakesAWhile(pipeline.generator)))
+    reply = client.ask({"question": HOLIDAYS, "timeout_ms": 100})
+    assert (reply.status, reply.json["error"]["stage"]) == (504, "generate")
+    assert [stage["name"] for stage in reply.json["trace"]["stages"]] == ["embed", "retrieve", "prompt"]
 
 
 def test_a_service_that_is_still_starting_is_live_but_not_ready(serve: Any, pipeline: Pipeline) -> None:
@@ -214,4 +223,5 @@ def test_the_openapi_document_describes_the_answer_and_leaves_no_reference_open(
     assert "schema" in schemas["Trace"]["properties"]
     for name in re.findall(r'"#/components/schemas/(\w+)"', json.dumps(document)):
         assert name in schemas
-    assert set(document["paths"]) == {"/ask", "/info", "/health/live", "/health/ready"}
+    answers = {"/ask", "/ask/batch", "/search", "/chunks/{chunk_id}", "/v1/chat/completions", "/v1/models", "/v1/models/{model}"}
+    assert set(document["paths"]) == {*answers, "/info", "/metrics", "/health/live", "/health/ready"}
