@@ -12,6 +12,7 @@ from rag_service.api.errors import ERRORS
 from rag_service.api.gate import current_caller
 from rag_service.api.openai_frames import ChatFrames, Completion, chat_reply, housekeeping_chat
 from rag_service.api.openai_schemas import ChatMessage, ChatReply, ChatRequest, Model, ModelList
+from rag_service.api.outcome import current_outcome
 from rag_service.api.streaming import OpenStreams, stream_answer
 from rag_service.api.trace import current_ids
 from rag_service.cancellation import Cancellation
@@ -52,8 +53,9 @@ def openai_routes(answering: Answering, open_streams: OpenStreams, *, openwebui_
             include_usage=body.stream_options is not None and body.stream_options.include_usage,
             openwebui_events=openwebui_events if body.rag.openwebui_events is None else body.rag.openwebui_events,
         )
-        texts = [(message.role, _text_of(message)) for message in body.messages]
+        texts = _texts(body.messages)
         if (chore := housekeeping_reply(texts)) is not None:
+            current_outcome().outcome = "housekeeping"
             return housekeeping_chat(completion, chore, stream=bool(body.stream))
         wanted = _wanted(body, pin, answering)
         question = _question(body, texts, answering, wanted)
@@ -82,16 +84,19 @@ def _refuse_what_cannot_be_done(body: ChatRequest) -> None:
         raise InvalidInput(f"n is {body.n}; there is one answer to a question", param="n")
     if body.response_format is not None and body.response_format.type != "text":
         raise InvalidInput("answers are text with citations, not JSON", hint="leave response_format out", param="response_format")
+    if body.tool_choice not in (None, "none", "auto"):
+        raise InvalidInput("answers come from the documents; no tool is called", hint="leave tool_choice out", param="tool_choice")
 
 
-def _text_of(message: ChatMessage) -> str:
-    """Raises `InvalidInput` for a picture, a file or sound."""
-    if not isinstance(message.content, list):
-        return message.content or ""
-    other = next((part.type for part in message.content if part.text is None), None)
-    if other is not None:
-        raise InvalidInput(f"a message holds {other[:40]!r}; only text can be read", param="messages")
-    return "\n".join(part.text or "" for part in message.content)
+def _texts(messages: Sequence[ChatMessage]) -> list[tuple[str, str]]:
+    """Role and text of each. Raises `InvalidInput` for a picture, a file or sound in the question; before it they are left out:
+    a front end sends them again with every question that follows.
+    """
+    asked = max((number for number, message in enumerate(messages) if message.role == "user"), default=None)
+    for part in messages[asked].parts if asked is not None else ():
+        if part.text is None:
+            raise InvalidInput(f"the message holds {part.type[:40]!r}; only text can be read", param="messages")
+    return [(message.role, "\n".join(part.text for part in message.parts if part.text is not None)) for message in messages]
 
 
 def _wanted(body: ChatRequest, pin: Pin, answering: Answering) -> Wanted:
@@ -116,7 +121,8 @@ def _question(body: ChatRequest, texts: Sequence[tuple[str, str]], answering: An
     options, limits = body.rag, answering.limits
     if options.top_k is not None and options.top_k > limits.max_top_k:
         raise InvalidInput(f"top_k is {options.top_k}; at most {limits.max_top_k} is accepted", param="rag.top_k")
-    history = [Turn("user" if role == "user" else "assistant", text) for role, text in texts[: asked[-1]] if role in {"user", "assistant"}]
+    said = [(role, text) for role, text in texts[: asked[-1]] if role in {"user", "assistant"} and text.strip()]
+    history = [Turn("user" if role == "user" else "assistant", text) for role, text in said]
     return Question(
         text=texts[asked[-1]][1],
         history=tuple(history[-limits.max_history_turns :]) if limits.max_history_turns else (),

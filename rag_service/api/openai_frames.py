@@ -9,7 +9,7 @@ from starlette.responses import Response
 
 from rag_service.api.openai_schemas import Annotation, AnswerMessage, ChatReply, ChatUsage, Choice, UrlCitation
 from rag_service.api.schemas import ErrorReply
-from rag_service.api.streaming import sse_response
+from rag_service.api.streaming import SSE_HEADERS, SSE_TYPE
 from rag_service.api.trace import current_ids
 from rag_service.record import Delta, Event, Found, Record
 from rag_service.reply import AskReply, CitationReply, Link, reply_to
@@ -96,7 +96,9 @@ class ChatFrames:
         if reply.answer is None:
             yield self._chunk({"content": _content(reply)})
         dumped = reply.model_dump(mode="json", include={"status", "abstain_reason", "answer_id", "citations", "warnings", "trace"})
-        annotations = [annotation.model_dump(mode="json") for annotation in _annotations(reply.citations)]
+        # Open WebUI makes a source of each annotation too, and would show every cited passage twice.
+        shown = [] if self._completion.openwebui_events else _annotations(reply.citations)
+        annotations = [annotation.model_dump(mode="json") for annotation in shown]
         yield self._chunk({"annotations": annotations} if annotations else {}, finish_reason=_finish_reason(reply), extra=dumped)
         if self._completion.include_usage:
             yield _data({**self._common, "choices": [], "usage": _usage(reply).model_dump(mode="json")})
@@ -127,7 +129,7 @@ def housekeeping_chat(completion: Completion, text: str, *, stream: bool) -> Res
     ]
     if completion.include_usage:
         frames.append(_data({**common, "choices": [], "usage": {"prompt_tokens": 0, "completion_tokens": 0, "total_tokens": 0}}))
-    return sse_response([*frames, _DONE])
+    return Response(b"".join([*frames, _DONE]), headers=SSE_HEADERS, media_type=SSE_TYPE)
 
 
 def _id(answer_id: str) -> str:

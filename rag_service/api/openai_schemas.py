@@ -29,6 +29,10 @@ class ChatMessage(_Lenient):
     role: Literal["system", "developer", "user", "assistant", "tool", "function"]
     content: str | list[ChatPart] | None = None
 
+    @property
+    def parts(self) -> list[ChatPart]:
+        return self.content if isinstance(self.content, list) else [ChatPart(type="text", text=self.content or "")]
+
 
 class StreamOptions(_Lenient):
     include_usage: bool = False
@@ -67,6 +71,7 @@ class ChatRequest(_Lenient):
     max_completion_tokens: Annotated[int | None, Field(ge=1)] = None
     n: Annotated[int | None, Field(description="1: there is one answer.")] = None
     response_format: ResponseFormat | None = None
+    tool_choice: Annotated[JsonValue, Field(description="none or auto: no tool is ever called.")] = None
     rag: Annotated[RagOptions, Field(default_factory=lambda: RagOptions.model_validate({}))]
 
     @property

@@ -6,18 +6,19 @@ event loop writes them. What waits in between is bounded by the length of one an
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncGenerator, Callable
+from contextlib import suppress
 from typing import Protocol
 
 from starlette.responses import StreamingResponse
-from starlette.types import Receive
+from starlette.types import Receive, Scope, Send
 
 from rag_service.api.answering import Answering, Wanted
 from rag_service.api.errors import from_rag_error, internal_error
 from rag_service.api.outcome import current_outcome
 from rag_service.api.schemas import ErrorReply
-from rag_service.api.trace import RequestIds, current_ids
-from rag_service.errors import RagError, ShuttingDown
+from rag_service.api.trace import REQUEST_HEADER, current_ids
+from rag_service.errors import Cancelled, RagError, ShuttingDown
 from rag_service.question import Question
 from rag_service.record import Event, Record
 
@@ -26,8 +27,10 @@ logger = logging.getLogger("rag_service.api")
 KEEP_ALIVE_S = 15.0
 """Proxies cut connections that are silent for longer; 30 s is the shortest default among the common ones."""
 
+SSE_HEADERS = {"Cache-Control": "no-cache, no-transform", "X-Accel-Buffering": "no"}
+SSE_TYPE = "text/event-stream"
+
 _COMMENT = b": keep-alive\n\n"
-_HEADERS = {"Cache-Control": "no-cache, no-transform", "X-Accel-Buffering": "no"}
 
 Told = Event | Record | Exception
 """Events, then a record or what went wrong."""
@@ -42,29 +45,33 @@ class Frames(Protocol):
 
 
 class Telling:
-    """The events of one answer on their way from the thread that makes it to the connection."""
+    """The events of one answer on their way from the thread that makes it to the connection. Nothing follows the end."""
 
     def __init__(self) -> None:
         self._loop = asyncio.get_running_loop()
-        self._queue: asyncio.Queue[Told] = asyncio.Queue()
+        self._news = asyncio.Event()
+        self._untold: list[Told] = []
+        self._over = False
 
     def tell(self, told: Told) -> None:
         """From any thread; what is told first comes first."""
-        self._loop.call_soon_threadsafe(self._queue.put_nowait, told)
+        with suppress(RuntimeError):  # the loop is closed: the process is ending, and nobody listens
+            self._loop.call_soon_threadsafe(self._take, told)
 
-    async def batches(self) -> AsyncIterator[list[Told]]:
-        """What there is, whenever there is something; an empty list after a silence."""
-        while True:
-            if self._queue.empty():
-                waiting = asyncio.ensure_future(self._queue.get())
-                try:
-                    await asyncio.wait({waiting}, timeout=KEEP_ALIVE_S)
-                finally:
-                    first = [waiting.result()] if waiting.done() and not waiting.cancelled() else []
-                    waiting.cancel()
-            else:
-                first = []
-            yield [*first, *(self._queue.get_nowait() for _ in range(self._queue.qsize()))]
+    async def batch(self) -> list[Told]:
+        """What there is, as soon as there is something; an empty list after a silence."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(KEEP_ALIVE_S):
+                await self._news.wait()
+        self._news.clear()
+        batch, self._untold = self._untold, []
+        return batch
+
+    def _take(self, told: Told) -> None:
+        if not self._over:
+            self._over = _ends(told)
+            self._untold.append(told)
+            self._news.set()
 
 
 class OpenStreams:
@@ -87,27 +94,32 @@ class OpenStreams:
             telling.tell(ShuttingDown("the service shuts down and had no more time for this answer", hint="ask another instance"))
 
 
-def sse_response(body: Iterable[bytes] | AsyncIterator[bytes]) -> StreamingResponse:
-    return StreamingResponse(body, headers=_HEADERS, media_type="text/event-stream")
-
-
 async def stream_answer(
     answering: Answering, receive: Receive, question: Question, wanted: Wanted, frames: Frames, open_streams: OpenStreams
 ) -> StreamingResponse:
     """Returns when the search is done. Raises what goes wrong until then."""
     telling = Telling()
     making = asyncio.ensure_future(_make(answering, receive, question, wanted, telling))
-    batches = telling.batches()
     try:
         first: list[Told] = []
         while not first:
-            first = await anext(batches)
+            first = await telling.batch()
         if isinstance(first[0], Exception):
             raise first[0]
     except BaseException:
         making.cancel()
         raise
-    return sse_response(_written(answering, first, batches, telling, making, wanted, frames, open_streams))
+    writer = _Writer(answering, frames, question.request_id)
+    open_streams.add(telling)
+
+    def close() -> None:
+        open_streams.discard(telling)
+        wanted.cancellation.cancel()
+        making.cancel()
+        writer.close()
+
+    headers = {REQUEST_HEADER: question.request_id} if question.request_id else {}
+    return _Streamed(writer.written(first, telling), close, headers)
 
 
 async def _make(answering: Answering, receive: Receive, question: Question, wanted: Wanted, telling: Telling) -> None:
@@ -117,39 +129,79 @@ async def _make(answering: Answering, receive: Receive, question: Question, want
         telling.tell(error)
 
 
-async def _written(
-    answering: Answering,
-    first: list[Told],
-    batches: AsyncIterator[list[Told]],
-    telling: Telling,
-    making: asyncio.Future[None],
-    wanted: Wanted,
-    frames: Frames,
-    open_streams: OpenStreams,
-) -> AsyncIterator[bytes]:
-    ids = current_ids()
-    open_streams.add(telling)
-    try:
-        batch = first
+class _Streamed(StreamingResponse):
+    """Calls `close` however it ends, also where it never began: an unfinished generator would only be closed some time later."""
+
+    def __init__(self, body: AsyncGenerator[bytes, None], close: Callable[[], None], headers: dict[str, str]) -> None:
+        super().__init__(body, headers={**SSE_HEADERS, **headers}, media_type=SSE_TYPE)
+        self._body = body
+        self._close = close
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        try:
+            await super().__call__(scope, receive, send)
+        finally:
+            self._close()
+            await self._body.aclose()
+
+
+class _Writer:
+    """Turns what is told into frames, up to the one that ends the stream."""
+
+    def __init__(self, answering: Answering, frames: Frames, request_id: str | None) -> None:
+        self._frames = frames
+        self._ids = current_ids()
+        self._request_id = request_id
+        self._outcome = current_outcome()
+        self._over = False
+
+    async def written(self, batch: list[Told], telling: Telling) -> AsyncGenerator[bytes, None]:
+        """`batch` comes first, then what `telling` gives."""
         while True:
-            yield b"".join(_frame(answering, told, frames, ids) for told in batch) or _COMMENT
-            if batch and isinstance(batch[-1], Record | Exception):
+            content = self._joined(batch) if batch else _COMMENT
+            if content:
+                yield content
+            if self._over:
                 return
-            batch = await anext(batches)
-    finally:
-        open_streams.discard(telling)
-        wanted.cancellation.cancel()
-        making.cancel()
+            batch = await telling.batch()
+
+    def close(self) -> None:
+        """An answer that nobody waited for counts as one."""
+        if not self._over:
+            self._over = True
+            self._count(Cancelled.code, None)
+
+    def _joined(self, batch: list[Told]) -> bytes:
+        written = []
+        for told in batch:
+            written.append(self._frame(told))
+            if self._over:
+                break
+        return b"".join(written)
+
+    def _frame(self, told: Told) -> bytes:
+        self._over = _ends(told)
+        if isinstance(told, Exception):
+            return self._failed(told)
+        try:
+            return self._frames.told(told)
+        except Exception as error:  # noqa: BLE001 - the status line is gone: the only place to say it is the stream
+            self._over = True
+            return self._failed(error)
+
+    def _failed(self, error: Exception) -> bytes:
+        if isinstance(error, RagError):
+            _, reply = from_rag_error(error, trace_id=self._ids.trace_id, request_id=self._request_id)
+        else:
+            _, reply = internal_error(trace_id=self._ids.trace_id, request_id=self._request_id)
+        if reply.error.code == "internal":
+            logger.error("unexpected error in a stream, trace %s", self._ids.trace_id, exc_info=error)
+        self._count(reply.error.code, reply.error.stage)
+        return self._frames.failed(reply)
+
+    def _count(self, code: str, stage: str | None) -> None:
+        self._outcome.failed(code, stage)
 
 
-def _frame(answering: Answering, told: Told, frames: Frames, ids: RequestIds) -> bytes:
-    if not isinstance(told, Exception):
-        return frames.told(told)
-    if isinstance(told, RagError):
-        _, reply = from_rag_error(told, trace_id=ids.trace_id, request_id=ids.request_id)
-    else:
-        logger.error("unexpected error in a stream, trace %s", ids.trace_id, exc_info=told)
-        _, reply = internal_error(trace_id=ids.trace_id, request_id=ids.request_id)
-    current_outcome().outcome = reply.error.code
-    answering.metrics.failed(reply.error.code, reply.error.stage)
-    return frames.failed(reply)
+def _ends(told: Told) -> bool:
+    return isinstance(told, Record | Exception)
