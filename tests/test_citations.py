@@ -143,8 +143,8 @@ def test_only_spaces_go_with_a_marker_that_is_taken_out() -> None:
 
 
 def test_each_claim_is_located_anew_in_the_same_passage() -> None:
-    quotes = [citation.quote for citation in cited("Paris is the capital of France [2]. It lies on the Seine [2].").citations]
-    assert quotes == ["Paris is the capital of France.", "It lies on the Seine"]
+    quotes = [citation.quote for citation in cited("Paris is the capital of France. [2] It lies on the Seine. [2]").citations]
+    assert quotes == ["Paris is the capital of France.", "It lies on the Seine."]
 
 
 def test_an_answer_that_cites_nothing_says_so() -> None:
@@ -335,8 +335,8 @@ def test_a_long_line_is_told_when_it_ends() -> None:
 
 
 def test_two_backticks_may_become_three() -> None:
-    events, whole = streamed(["``", "`\n[1] and\n", "x"])
-    assert [told(some) for some in events] == ["", "```\n[1] and", "\nx", ""]
+    events, whole = streamed(["It: ``", "`\n[1] and\n", "x"])
+    assert [told(some) for some in events] == ["It:", " ```\n[1] and", "\nx", ""]
     assert whole.citations == ()
 
 

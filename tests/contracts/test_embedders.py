@@ -1,5 +1,6 @@
 """What every implementation of the port `Embedder` promises."""
 
+import threading
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from string import ascii_lowercase
@@ -9,10 +10,10 @@ import pytest
 from langchain_core.embeddings import Embeddings
 
 from rag_service.embedders.encoder import DEFAULT_ENCODER
-from rag_service.embedders.langchain import LangChainEmbedder
+from rag_service.embedders.langchain import QUERIES_AT_ONCE, LangChainEmbedder
 from rag_service.embedders.onnx import OnnxEmbedder
 from rag_service.embedders.sentence_transformers import SentenceTransformersEmbedder
-from rag_service.errors import PassageTooLong
+from rag_service.errors import EmbedderFailed, PassageTooLong
 from rag_service.ports import Embedder
 
 TEXTS = [
@@ -43,10 +44,12 @@ def reference() -> SentenceTransformersEmbedder:
     return SentenceTransformersEmbedder.open(DEFAULT_ENCODER)
 
 
-@pytest.fixture(params=["onnx", "sentence_transformers", "langchain"], scope="module")
+@pytest.fixture(params=["onnx", "onnx in threads", "sentence_transformers", "langchain"], scope="module")
 def implementation(request: pytest.FixtureRequest) -> Embedder:
     if request.param == "langchain":
         return LangChainEmbedder.open(LetterEmbeddings(), name="letters", window_tokens=400)
+    if request.param == "onnx in threads":
+        return OnnxEmbedder.open(request.getfixturevalue("encoder_folder"), threads=3)
     found: Embedder = request.getfixturevalue("embedder" if request.param == "onnx" else "reference")
     return found
 
@@ -62,8 +65,16 @@ def test_vectors_are_float32_of_unit_length_and_the_dimension_told(implementatio
 
 
 def test_no_texts_give_no_rows(implementation: Embedder) -> None:
-    matrix = implementation.embed_passages([])
-    assert (matrix.shape, matrix.dtype) == ((0, implementation.dimension), np.float32)
+    for matrix in (implementation.embed_passages([]), implementation.embed_queries([])):
+        assert (matrix.shape, matrix.dtype) == ((0, implementation.dimension), np.float32)
+
+
+@pytest.mark.parametrize("count", [1, 2, 12])
+def test_questions_embedded_together_have_bit_for_bit_the_vectors_that_each_has_alone(implementation: Embedder, count: int) -> None:
+    texts = [*TEXTS, TOO_LONG, *TEXTS[:4]][-count:]
+    matrix = implementation.embed_queries(texts)
+    assert (matrix.shape, matrix.dtype) == ((count, implementation.dimension), np.float32)
+    assert [row.tobytes() for row in matrix] == [implementation.embed_query(text).tobytes() for text in texts]
 
 
 def test_a_vector_does_not_depend_on_what_is_embedded_with_it(implementation: Embedder) -> None:
@@ -151,3 +162,37 @@ def test_exporting_twice_gives_the_same_bytes(tmp_path: Path) -> None:
     names = sorted(path.name for path in (tmp_path / "one").iterdir())
     assert names == ["encoder.json", "model.onnx", "tokenizer.json"]
     assert all((tmp_path / "one" / name).read_bytes() == (tmp_path / "two" / name).read_bytes() for name in names)
+
+
+class MeetingEmbeddings(LetterEmbeddings):
+    """A provider whose first `QUERIES_AT_ONCE` answers wait for one another: they come only if all are asked for at once."""
+
+    def __init__(self) -> None:
+        self.asked: list[str] = []
+        self._meeting = threading.Barrier(QUERIES_AT_ONCE)
+
+    def embed_query(self, text: str) -> list[float]:
+        if text.startswith("question"):
+            self.asked.append(text)
+            if len(self.asked) <= QUERIES_AT_ONCE:
+                self._meeting.wait(timeout=10)
+            if "fails" in text:
+                raise TimeoutError("slow")
+        return super().embed_query(text)
+
+
+def test_a_provider_is_asked_several_questions_at_once() -> None:
+    embeddings = MeetingEmbeddings()
+    texts = [f"question {'z' * number}" for number in range(3 * QUERIES_AT_ONCE)]
+    matrix = LangChainEmbedder.open(embeddings, name="meeting").embed_queries(texts)
+    assert sorted(embeddings.asked) == sorted(texts)
+    assert (np.diff(matrix[:, ascii_lowercase.index("z")]) > 0).all(), "in the order given"
+
+
+def test_a_failed_question_fails_them_all_and_those_that_wait_are_not_sent() -> None:
+    embeddings = MeetingEmbeddings()
+    embedder = LangChainEmbedder.open(embeddings, name="meeting")
+    with pytest.raises(EmbedderFailed, match=r"meeting could not embed \(TimeoutError\)") as caught:
+        embedder.embed_queries(["question that fails"] * QUERIES_AT_ONCE + ["question"] * 20_000)
+    assert caught.value.stage == "embed"
+    assert len(embeddings.asked) < 20_000

@@ -6,11 +6,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from rag_service.ports import VectorStore
 from rag_service.stores.faiss import FaissStore, Kind, write_faiss
 from rag_service.stores.memory import MemoryStore
-from rag_service.types import Matrix
+from rag_service.stores.selections import selection_of
+from rag_service.types import Matrix, Selection
 
 DIMENSION = 32
 Open = Callable[[Matrix], VectorStore]
@@ -113,7 +116,6 @@ def test_nothing_asked_for_or_nothing_there_gives_nothing(open_store: Open, rows
     assert store.vectors([]).shape == (0, DIMENSION)
 
 
-@pytest.mark.parametrize("kind", ["memory", "flat"], indirect=True)  # HNSW need not find the first of more equals than it looks at
 def test_ties_are_broken_by_ascending_row_even_across_the_cut(open_store: Open) -> None:
     near, far = random_rows(2, seed=10)
     rows = np.tile(far, (200, 1))
@@ -126,14 +128,11 @@ def test_ties_are_broken_by_ascending_row_even_across_the_cut(open_store: Open) 
 
 
 @pytest.mark.parametrize("k", [1, 10, 500])
-def test_of_a_thousand_equal_rows_the_first_are_found(open_store: Open, kind: str, k: int) -> None:
+def test_of_a_thousand_equal_rows_the_first_are_found(open_store: Open, k: int) -> None:
     row = random_rows(1, seed=11)
     positions, scores = open_store(np.repeat(row, 1000, axis=0)).search(row[0], k)
-    assert scores.tolist() == [1.0] * len(scores)
-    if kind == "hnsw":
-        assert len(positions) > 0
-    else:
-        assert positions.tolist() == list(range(k))
+    assert scores.tolist() == [1.0] * k
+    assert positions.tolist() == list(range(k))
 
 
 def test_rows_are_given_back_as_they_were_in_the_order_asked(open_store: Open) -> None:
@@ -154,6 +153,140 @@ def test_searching_from_several_threads_finds_what_one_alone_finds(open_store: O
     alone = [search(query) for query in queries]
     with ThreadPoolExecutor(4) as pool:
         assert list(pool.map(search, queries)) == alone
+
+
+MANY = 20_000
+"""Enough for HNSW to answer a question about half of them through its graph."""
+
+
+@pytest.fixture(scope="module")
+def many_rows() -> Matrix:
+    return random_rows(MANY, seed=20)
+
+
+@pytest.fixture(scope="module")
+def many(many_rows: Matrix, tmp_path_factory: pytest.TempPathFactory) -> dict[str, VectorStore]:
+    return one_of_each(many_rows, tmp_path_factory.mktemp("many"))
+
+
+@pytest.fixture(scope="module")
+def small(tmp_path_factory: pytest.TempPathFactory) -> dict[str, VectorStore]:
+    """12 rows, each five times."""
+    return one_of_each(random_rows(12, seed=32)[np.arange(60) % 12], tmp_path_factory.mktemp("small"))
+
+
+def one_of_each(rows: Matrix, folder: Path) -> dict[str, VectorStore]:
+    kinds: tuple[Kind, Kind] = ("flat", "hnsw")
+    for file_kind in kinds:
+        write_faiss(folder / file_kind, [rows], dimension=DIMENSION, kind=file_kind)
+    return {"memory": MemoryStore(rows), **{file_kind: FaissStore.open(folder / file_kind) for file_kind in kinds}}
+
+
+def near(rows: Matrix, count: int, seed: int) -> Matrix:
+    """Questions about what there is: each near one of the rows."""
+    random = np.random.default_rng(seed)
+    spread = 0.1 * random.standard_normal((count, DIMENSION))
+    return unit((rows[random.integers(0, len(rows), count)] + spread).astype(np.float32))
+
+
+def permitting(rows: Sequence[int] | Matrix, of: int) -> Selection:
+    mask = np.zeros(of, np.bool_)
+    mask[np.asarray(rows, np.int64)] = True
+    return selection_of(mask, documents=1)
+
+
+def recall(store: VectorStore, reference: VectorStore, queries: Matrix, selections: Sequence[Selection], k: int = 10) -> float:
+    """Of what the reference finds within each query's selection; checks that there is enough, and nothing that is forbidden."""
+    recalled = 0
+    for query, within in zip(queries, selections, strict=True):
+        positions, scores = store.search(query, k, within)
+        assert len(positions) == len(scores) == len(set(positions.tolist())) == min(k, len(within))
+        assert set(positions.tolist()) <= set(within.positions.tolist())
+        recalled += len(set(positions.tolist()) & set(reference.search(query, k, within)[0].tolist()))
+    return recalled / sum(min(k, len(within)) for within in selections)
+
+
+@pytest.mark.parametrize("share", [0.0002, 0.01, 0.1, 0.5, 0.9, 1.0])
+def test_within_a_selection_it_finds_what_the_reference_finds(
+    many: dict[str, VectorStore], many_rows: Matrix, kind: str, share: float
+) -> None:
+    random = np.random.default_rng(21)
+    queries = near(many_rows, 50, seed=22)
+    selections = [permitting(random.choice(MANY, int(share * MANY), replace=False), MANY) for _ in queries]
+    assert recall(many[kind], many["memory"], queries, selections) >= (0.95 if kind == "hnsw" else 1.0)
+
+
+@pytest.mark.parametrize("share", [0.5, 0.9, 0.99])
+def test_a_question_whose_neighbourhood_is_forbidden_gets_the_best_of_the_rest(
+    many: dict[str, VectorStore], many_rows: Matrix, kind: str, share: float
+) -> None:
+    queries = near(many_rows, 20, seed=23)
+    selections = [permitting(np.argsort(many_rows @ query)[: int(share * MANY)], MANY) for query in queries]
+    assert recall(many[kind], many["memory"], queries, selections) >= (0.95 if kind == "hnsw" else 1.0)
+
+
+def test_a_score_within_a_selection_is_the_score_without(many: dict[str, VectorStore], kind: str) -> None:
+    query = random_rows(1, seed=24)[0]
+    positions, scores = many[kind].search(query, 40)
+    for share in (1, 2):  # all that was found, and every second of it
+        within = permitting(positions[::share], MANY)
+        again, scored = many[kind].search(query, 40, within)
+        assert (again.dtype, scored.dtype) == (np.int64, np.float32)
+        assert again.tolist() == positions[::share].tolist()
+        assert scored.tolist() == scores[::share].tolist()
+
+
+@pytest.mark.parametrize("rows", [0, 9])
+def test_nothing_is_found_where_nothing_is_permitted(open_store: Open, rows: int) -> None:
+    store = open_store(random_rows(9, seed=25)[:rows])
+    positions, scores = store.search(random_rows(1, seed=26)[0], 5, permitting([], rows))
+    assert (positions.shape, scores.shape) == ((0,), (0,))
+    assert (positions.dtype, scores.dtype) == (np.int64, np.float32)
+
+
+@pytest.mark.parametrize("k", [0, 1, 3, 4, 1000])
+def test_asking_for_more_than_is_permitted_gives_all_that_is(open_store: Open, k: int) -> None:
+    positions, scores = open_store(random_rows(30, seed=27)).search(random_rows(1, seed=28)[0], k, permitting([0, 7, 8, 29], 30))
+    assert len(positions) == len(scores) == min(k, 4)
+    assert set(positions.tolist()) <= {0, 7, 8, 29}
+
+
+def test_ties_among_permitted_rows_are_broken_by_ascending_row_even_across_the_cut(open_store: Open) -> None:
+    near, far = random_rows(2, seed=29)
+    rows = np.tile(far, (400, 1))
+    tied = list(range(3, 400, 4))
+    rows[tied] = near
+    permitted = [row for row in range(400) if row % 8 in (1, 3)]  # every second of the tied ones, and as many others
+    store, within = open_store(rows), permitting(permitted, 400)
+    for k in (1, 7, 49, 50):
+        assert store.search(near, k, within)[0].tolist() == tied[::2][:k]
+    assert store.search(near, 60, within)[0].tolist() == tied[::2] + list(range(1, 400, 8))[:10]
+
+
+def test_threads_with_different_selections_find_what_each_would_alone(many: dict[str, VectorStore], kind: str) -> None:
+    random, queries = np.random.default_rng(30), random_rows(60, seed=31)
+    masks = [random.random(MANY) < (0.001, 0.1, 0.8)[number % 3] for number in range(len(queries))]
+
+    def search(number: int) -> tuple[list[int], list[float]]:
+        within = selection_of(masks[number], documents=1)  # made here, so that nobody else keeps its arrays alive
+        positions, scores = many[kind].search(queries[number], 10, within)
+        return positions.tolist(), scores.tolist()
+
+    alone = [search(number) for number in range(len(queries))]
+    with ThreadPoolExecutor(4) as pool:
+        assert list(pool.map(search, [*range(len(queries))] * 3)) == alone * 3
+
+
+@settings(max_examples=40, deadline=None)
+@given(choice=st.data())
+def test_any_selection_of_rows_that_repeat_gives_what_the_reference_gives(small: dict[str, VectorStore], choice: st.DataObject) -> None:
+    permitted = choice.draw(st.lists(st.integers(0, 59), unique=True))
+    query = random_rows(1, seed=choice.draw(st.integers(0, 20)))[0]
+    k = choice.draw(st.integers(0, 70))
+    within = permitting(permitted, 60)
+    expected = [part.tolist() for part in small["memory"].search(query, k, within)]
+    for store in small.values():
+        assert [part.tolist() for part in store.search(query, k, within)] == expected
 
 
 KINDS = pytest.mark.parametrize("file_kind", ["flat", "hnsw"])

@@ -5,12 +5,14 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from rag_service.digests import digest_text
 from rag_service.errors import Damaged
+from rag_service.filters import Filter, parse_filter
 from rag_service.stores.chunks import DocumentFacts, SqliteChunks, write_chunk_table
 from rag_service.stores.scratch import Scratch
 from rag_service.types import Chunk, ChunkId, DocumentId
@@ -63,6 +65,91 @@ def test_chunks_come_back_as_they_were_in_the_order_asked(path: Path) -> None:
     assert len(table) == 4
     assert table.chunks([3, 0, 2, 2]) == [CHUNKS[3], CHUNKS[0], CHUNKS[2], CHUNKS[2]]
     assert table.chunks([]) == []
+    table.close()
+
+
+def test_a_chunk_is_found_by_its_id(path: Path) -> None:
+    table = SqliteChunks.open(path)
+    assert [table.chunk(stored.id) for stored in CHUNKS] == CHUNKS
+    assert table.chunk(ChunkId("2")) is None
+    assert table.chunk(ChunkId("")) is None
+    assert table.chunk(ChunkId("22' OR '1' = '1")) is None
+    table.close()
+
+
+def parsed(given: dict[str, object]) -> Filter:
+    found = parse_filter(given)
+    assert found is not None
+    return found
+
+
+@pytest.mark.parametrize(
+    ("given", "positions", "bits", "documents"),
+    [
+        ({"year": 2024}, [1, 2], 0b0110, 1),
+        ({"author": "Zoë", "draft": False}, [1, 2], 0b0110, 1),
+        ({"year": {"exists": False}}, [0, 3], 0b1001, 2),
+        ({"source": {"prefix": ""}}, [0, 1, 2, 3], 0b1111, 3),
+        ({"document_id": {"in": ["c", "b"]}}, [0, 3], 0b1001, 2),
+        ({"title": "Title of c"}, [3], 0b1000, 1),
+        ({"source": "c.md", "document_id": "a"}, [], 0, 0),
+        ({"draft": 0}, [], 0, 0),
+    ],
+)
+def test_a_filter_selects_the_chunks_of_the_documents_it_allows(
+    path: Path, given: dict[str, object], positions: list[int], bits: int, documents: int
+) -> None:
+    table = SqliteChunks.open(path)
+    selection = table.select(parsed(given))
+    assert selection.positions.tolist() == positions
+    assert selection.positions.dtype == np.int64
+    assert selection.bitmap.tolist() == [bits]
+    assert (len(selection), selection.documents) == (len(positions), documents)
+    table.close()
+
+
+def test_a_document_without_chunks_is_not_counted(tmp_path: Path) -> None:
+    write_chunk_table(tmp_path / "table", [*DOCUMENTS, facts("d")], CHUNKS)
+    table = SqliteChunks.open(tmp_path / "table")
+    assert table.select(parsed({"source": {"prefix": ""}})).documents == 3
+    assert len(table.select(parsed({"document_id": "d"}))) == 0
+    table.close()
+
+
+def test_an_empty_table_has_nothing_to_select(tmp_path: Path) -> None:
+    write_chunk_table(tmp_path / "empty", [], [])
+    table = SqliteChunks.open(tmp_path / "empty")
+    selection = table.select(parsed({"year": {"exists": False}}))
+    assert (len(selection), len(selection.bitmap), selection.documents) == (0, 0, 0)
+    table.close()
+
+
+def test_a_selection_is_kept_for_whoever_asks_next_and_nobody_can_change_it(path: Path) -> None:
+    table = SqliteChunks.open(path)
+    first = table.select(parsed({"year": 2024}))
+    assert table.select(parsed({"year": {"eq": 2024.0}})) is first
+    assert table.select(parsed({"year": True})) is not first
+    with pytest.raises(ValueError, match="read-only"):
+        first.positions[0] = 3
+    with pytest.raises(ValueError, match="read-only"):
+        first.bitmap[0] = 255
+    table.close()
+
+
+def test_a_table_of_many_pages_is_selected_from_while_others_read(tmp_path: Path) -> None:
+    documents = [facts(f"d{number:05d}") for number in range(12_000)]
+    chunks = [chunk(f"{number:05d}", f"d{number * 7 % 12_000:05d}", number // 12_000) for number in range(24_000)]
+    write_chunk_table(tmp_path / "table", documents, chunks)
+    table = SqliteChunks.open(tmp_path / "table")
+
+    def select(digit: int) -> list[int]:
+        assert table.chunks([digit])[0].id == f"{digit:05d}"
+        return table.select(parsed({"document_id": {"prefix": f"d{digit:05d}"[:-1]}, "title": {"ne": "x"}})).positions.tolist()
+
+    expected = [position for position in range(24_000) if position * 7 % 12_000 < 10]
+    with ThreadPoolExecutor(4) as pool:
+        assert list(pool.map(select, [*range(10), *range(10)])) == [expected] * 20
+        assert list(pool.map(select, [11_990, 11_999])) == [[p for p in range(24_000) if p * 7 % 12_000 >= 11_990]] * 2
     table.close()
 
 

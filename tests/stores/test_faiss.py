@@ -6,8 +6,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from rag_service.errors import Damaged
+from rag_service.errors import Damaged, Mismatch
 from rag_service.stores.faiss import EXACT_ROWS, FaissStore, Kind, build_parameters, kind_for, write_faiss
+from rag_service.stores.selections import selection_of
 
 KINDS = pytest.mark.parametrize("kind", ["flat", "hnsw"])
 WriteRows = Callable[[Kind], bytes]
@@ -80,3 +81,12 @@ def test_a_disk_that_is_full_at_the_very_last_byte_is_noticed(tmp_path: Path, wr
     command = [sys.executable, "-c", ON_A_FULL_DISK, str(tmp_path / "cut.faiss"), kind, str(len(written(kind)) - 1)]
     ended = subprocess.run(command, capture_output=True, text=True, check=True)
     assert ended.stdout == "refused\n"
+
+
+@KINDS
+def test_a_selection_of_rows_that_the_store_does_not_have_is_refused(tmp_path: Path, written: WriteRows, kind: Kind) -> None:
+    written(kind)
+    store, query = FaissStore.open(tmp_path / f"{kind}.faiss"), np.full(8, 8**-0.5, np.float32)
+    assert len(store.search(query, 5, selection_of(np.ones(300, np.bool_), documents=1))[0]) == 5
+    with pytest.raises(Mismatch, match="row 300 of 300"):
+        store.search(query, 5, selection_of(np.ones(301, np.bool_), documents=1))
