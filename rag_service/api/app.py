@@ -26,7 +26,7 @@ from rag_service.api.shedding import Shedding
 from rag_service.api.streaming import OpenStreams
 from rag_service.api.trace import Ended, TraceMiddleware, current_ids
 from rag_service.desk import Desk
-from rag_service.errors import InvalidInput, RagError
+from rag_service.errors import RagError
 from rag_service.keys import Keyring
 from rag_service.telemetry.logs import RequestLine, log_request
 from rag_service.telemetry.metrics import Metrics, Watched
@@ -85,15 +85,17 @@ def create_app(desk: Desk, doors: Doors, *, lifespan: AbstractAsyncContextManage
         openapi_url="/openapi.json" if doors.docs else None,
         redoc_url=None,
     )
-    for routes in (
+    routers = (
         ask_routes(answering, open_streams),
         chunk_routes(answering),
         openai_routes(answering, open_streams, openwebui_events=doors.openwebui_events),
         health_routes(answering),
         service_routes(answering),
-    ):
-        app.include_router(routes)
-    _watch(metrics, answering, open_streams, app)
+    )
+    for router in routers:
+        app.include_router(router)
+    known = [route for router in (app.router, *routers) for route in router.routes]  # newer FastAPI does not list those of others
+    _watch(metrics, answering, open_streams, [path for route in known if (path := getattr(route, "path", None))])
     _add_error_handlers(app, metrics)
     app.add_middleware(Shedding, admission=admission)
     app.add_middleware(GateMiddleware, keyring=doors.keyring, allowed_hosts=doors.allowed_hosts, cors_origins=doors.cors_origins)
@@ -103,10 +105,10 @@ def create_app(desk: Desk, doors: Doors, *, lifespan: AbstractAsyncContextManage
     return App(app, open_streams, admission)
 
 
-def _watch(metrics: Metrics, answering: Answering, open_streams: OpenStreams, app: FastAPI) -> None:
+def _watch(metrics: Metrics, answering: Answering, open_streams: OpenStreams, routes: list[str]) -> None:
     service = answering.desk.service
     metrics.know(
-        routes=[path for route in app.routes if (path := getattr(route, "path", None))],
+        routes=routes,
         fields={*AskRequest.model_fields, *BatchRequest.model_fields, *ChatRequest.model_fields},
         codes=STATUS,
     )
@@ -165,7 +167,7 @@ def _add_error_handlers(app: FastAPI, metrics: Metrics) -> None:
     def refused(status: int, body: ErrorReply, headers: dict[str, str] | None = None) -> Response:
         current_outcome().failed(body.error.code, body.error.stage)
         if status == 422 and body.error.param:
-            metrics.validation_failure(body.error.param.partition(".")[0])
+            metrics.validation_failure(body.error.param)
         return as_response(status, body, headers)
 
     @app.exception_handler(RagError)
@@ -174,8 +176,6 @@ def _add_error_handlers(app: FastAPI, metrics: Metrics) -> None:
         status, body = from_rag_error(error, trace_id=ids.trace_id, request_id=ids.request_id)
         if body.error.code == "internal":
             logger.error("%s, trace %s: %s", error.code, ids.trace_id, error.message, exc_info=error)
-        elif isinstance(error, InvalidInput) and error.param:
-            metrics.validation_failure(error.param)
         return refused(status, body)
 
     @app.exception_handler(RequestValidationError)

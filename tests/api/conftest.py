@@ -183,20 +183,20 @@ Serve = Callable[..., Client]
 
 @pytest.fixture
 def serve() -> Iterator[Serve]:
-    """`serve(pipeline)`, `serve(service)`, `serve(desk)` or `serve(indexes)` starts another server for one test.
+    """`serve(pipeline)`, `serve(service)`, `serve(desk)` or `serve(indexes, name)` starts another server for one test.
 
-    Keyword arguments are what `running` takes. Earlier answers are remembered only with a desk or a folder of indexes.
+    Other arguments are what `running` takes. Earlier answers are remembered only with a desk or a folder of indexes.
     """
     with ExitStack() as servers:
 
-        def start(what: Pipeline | Service | Desk | Path, **settings: Any) -> Client:
+        def start(what: Pipeline | Service | Desk | Path, name: str = "handbook", **settings: Any) -> Client:
             match what:
                 case Pipeline():
                     desk = serving(what)
                 case Service():
                     desk = desk_for(what)
                 case Path():
-                    desk = desk_on(what)
+                    desk = desk_on(what, name)
                 case _:
                     desk = what
             return servers.enter_context(running(desk, **settings))

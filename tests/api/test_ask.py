@@ -10,27 +10,9 @@ from typing import Any
 import pytest
 
 from rag_service.reply import AskReply
+from tests.api.replies import HOLIDAYS, refused
 
-HOLIDAYS = "How many days of paid holiday does an employee have?"
 TRACE_ID = "4bf92f3577b34da6a3ce929d0e0e4736"
-ERROR_KEYS = {"code", "message", "type", "retryable", "retry_after_s", "stage", "param", "details"}
-
-
-def refused(reply: Any, status: int, code: str) -> dict[str, Any]:
-    """The error of a reply that has the one error shape; checks what holds for all of them."""
-    assert reply.status == status, reply.body
-    body: dict[str, Any] = reply.json
-    assert set(body) == {"error", "trace_id", "request_id", "trace"}
-    assert set(body["error"]) == ERROR_KEYS
-    assert body["error"]["code"] == code
-    assert body["error"]["message"]
-    assert re.fullmatch(r"[0-9a-f]{32}", body["trace_id"])
-    assert reply.headers["x-trace-id"] == body["trace_id"]
-    assert reply.headers["content-type"] == "application/json"
-    for secret in (b"Traceback", b".py", b"/rag_service", b"site-packages", b"/tmp"):
-        assert secret not in reply.body
-    error: dict[str, Any] = body["error"]
-    return error
 
 
 def test_an_answer_has_the_documented_shape(client: Any) -> None:
