@@ -109,7 +109,7 @@ async def stream_answer(
     except BaseException:
         making.cancel()
         raise
-    writer = _Writer(answering, frames, question.request_id)
+    writer = _Writer(frames, question.request_id)
     open_streams.add(telling)
 
     def close() -> None:
@@ -148,7 +148,7 @@ class _Streamed(StreamingResponse):
 class _Writer:
     """Turns what is told into frames, up to the one that ends the stream."""
 
-    def __init__(self, answering: Answering, frames: Frames, request_id: str | None) -> None:
+    def __init__(self, frames: Frames, request_id: str | None) -> None:
         self._frames = frames
         self._ids = current_ids()
         self._request_id = request_id
@@ -169,7 +169,7 @@ class _Writer:
         """An answer that nobody waited for counts as one."""
         if not self._over:
             self._over = True
-            self._count(Cancelled.code, None)
+            self._outcome.failed(Cancelled.code)
 
     def _joined(self, batch: list[Told]) -> bytes:
         written = []
@@ -196,11 +196,8 @@ class _Writer:
             _, reply = internal_error(trace_id=self._ids.trace_id, request_id=self._request_id)
         if reply.error.code == "internal":
             logger.error("unexpected error in a stream, trace %s", self._ids.trace_id, exc_info=error)
-        self._count(reply.error.code, reply.error.stage)
+        self._outcome.failed(reply.error.code, reply.error.stage)
         return self._frames.failed(reply)
-
-    def _count(self, code: str, stage: str | None) -> None:
-        self._outcome.failed(code, stage)
 
 
 def _ends(told: Told) -> bool:
