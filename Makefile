@@ -9,7 +9,7 @@ INDEXES := $(or $(RAG_INDEXES),indexes)
 STAMP := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help setup encoder demo run test lint format cover eval bench image constraints clean
+.PHONY: help setup encoder demo run test lint format cover eval bench bench-load image constraints clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -58,6 +58,9 @@ eval: demo ## Score the demo index on its bundled questions
 
 bench: encoder ## Measure the encoder, start-up and quality (uses ../shared/data where it is there)
 	@$(BIN)/python -m benchmarks
+
+bench-load: encoder ## Measure a server at capacity and at ten times that (two minutes)
+	@$(BIN)/python -m benchmarks load
 
 image: ## Build the container image
 	docker build --tag rag-service .

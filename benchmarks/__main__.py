@@ -1,21 +1,24 @@
-"""`python -m benchmarks [NAME …]`: encoder, startup, stores, quality; all of them without a name."""
+"""`python -m benchmarks [NAME …]`: without a name those that `make bench` runs; load, http and memory are run by name."""
 
 import argparse
 
-from benchmarks import encoder, quality, startup, stores
+from benchmarks import encoder, http, load, memory, quality, startup, stores
 
 BENCHMARKS = {"encoder": encoder.run, "startup": startup.run, "stores": stores.run, "quality": quality.run}
+BY_NAME = {"load": load.run, "http": http.run, "memory": memory.run}
+"""They keep a server busy for minutes."""
 
 
 def main() -> None:
+    every = BENCHMARKS | BY_NAME
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
-    parser.add_argument("names", nargs="*", metavar="NAME", help=f"of {', '.join(BENCHMARKS)}")
+    parser.add_argument("names", nargs="*", metavar="NAME", help=f"of {', '.join(every)}")
     names = parser.parse_args().names
-    if unknown := set(names) - set(BENCHMARKS):
-        parser.error(f"no benchmark {', '.join(sorted(unknown))}; there are {', '.join(BENCHMARKS)}")
+    if unknown := set(names) - set(every):
+        parser.error(f"no benchmark {', '.join(sorted(unknown))}; there are {', '.join(every)}")
     for name in names or BENCHMARKS:
         print(f"== {name}", flush=True)
-        BENCHMARKS[name]()
+        every[name]()
 
 
 main()
