@@ -107,6 +107,7 @@ class _Asking:
             self._parameters = self._parameters_used()
         if any(turn.role == "user" for turn in question.history):
             self._condense()
+        self._stages.check("embed")  # here, because a batch is embedded outside of the stages of its questions
 
     def _condense(self) -> None:
         question, pipeline = self._question, self._pipeline
@@ -257,13 +258,15 @@ class _Asking:
 
 def _embedded(embedder: Embedder, askings: Sequence[_Asking]) -> list[tuple[Vector, float] | RagError]:
     """Of each its vector and its share of the time, or what went wrong with all of them."""
+    if not askings:
+        return []
     began_s = time.perf_counter()
     try:
         with named("embed"):
             vectors: Matrix = embedder.embed_queries([asking.query for asking in askings])
     except RagError as error:
         return [copy(error) for _ in askings]  # each says how far its own answer had come
-    share_s = (time.perf_counter() - began_s) / max(len(askings), 1)
+    share_s = (time.perf_counter() - began_s) / len(askings)
     return [(vector, share_s) for vector in vectors]
 
 

@@ -10,7 +10,7 @@ Names reach the file system only through `check_name` and ids only through `_che
 
 import re
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -101,8 +101,9 @@ class Catalog:
         _check_id(version, "an index version")
         files = [path for path in (self.index_folder(name) / "releases").glob("*.json") if _ID.fullmatch(path.stem)]
         for path in sorted(files, key=lambda path: (path.stat().st_mtime_ns, path.name), reverse=True):
-            if self.release(name, path.stem).index.version == version:
-                return path.stem
+            with suppress(Damaged):  # a release that cannot be read does not hide the others
+                if self.release(name, path.stem).index.version == version:
+                    return path.stem
         raise NotFound(f"no release serves index version {version}", hint=f"{_activate(name)} with it first", param="index_version")
 
     def active_path(self, name: str) -> Path:

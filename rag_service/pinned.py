@@ -39,11 +39,14 @@ class Pinned:
             raise DeadlineExceeded(f"the time was over before release {release_id} was open", stage="open")
         try:
             pipeline = self.get(release_id) or self._open_pipeline(release_id)
+            self._keep(release_id, pipeline)  # before the next one looks, who may have waited for the same release
         finally:
             self._opening.release()
+        return pipeline
+
+    def _keep(self, release_id: str, pipeline: Pipeline) -> None:
         with self._change:
             self._pipelines[release_id] = pipeline
             self._pipelines.move_to_end(release_id)
             while len(self._pipelines) > self._most:
                 self._pipelines.popitem(last=False)
-        return pipeline

@@ -53,9 +53,9 @@ class Stages:
 
 @contextmanager
 def named(name: StageName) -> Iterator[None]:
-    """Errors that pass through get the stage in which they happened."""
+    """Errors that pass through get the stage in which they happened. A generator says `generate` also where it condenses."""
     try:
         yield
     except RagError as error:
-        error.stage = error.stage or name
+        error.stage = name
         raise

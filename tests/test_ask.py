@@ -3,7 +3,6 @@
 import dataclasses
 import time
 from collections.abc import Iterator, Sequence
-from typing import Any
 
 import numpy as np
 import pytest
@@ -15,15 +14,13 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 from rag_service.ask import Pipeline
 from rag_service.errors import DeadlineExceeded, GeneratorFailed, InvalidQuestion
 from rag_service.filters import Filter
-from rag_service.ports import Generator
 from rag_service.question import Question, clean_question
 from rag_service.record import Attempt, Record
 from rag_service.stores.memory import MemoryStore
 from rag_service.telemetry.spans import ASK, STAGES
 from rag_service.trace import trace_of
-from rag_service.types import Chunk, ChunkId, Completion, DocumentId, Positions, Prompt, Selection, Usage, Vector
-
-HOLIDAYS = "How many days of paid holiday does an employee have?"
+from rag_service.types import Chunk, ChunkId, DocumentId, Positions, Selection, Usage, Vector
+from tests.doubles import HOLIDAYS, Writes, completion, with_generator
 
 
 class NoChunks:
@@ -56,37 +53,6 @@ class FindsNothing(MemoryStore):
         within: Selection | None = None,  # noqa: ARG002
     ) -> tuple[Positions, Vector]:
         return np.empty(0, np.int64), np.empty(0, np.float32)
-
-
-class Writes:
-    """A generator that gives what it was told to, or raises it, and remembers the prompts."""
-
-    name = "writes"
-    follows_instructions = False
-    digest = "sha256:" + "0" * 64
-
-    def __init__(self, given: Completion | Exception, *, context_tokens: int = 1_000_000) -> None:
-        self._given = given
-        self.parameters: dict[str, str | int | float | None] = {}
-        self.context_tokens = context_tokens
-        self.prompts: list[Prompt] = []
-
-    def count_tokens(self, text: str) -> int:
-        return len(text.split())
-
-    def generate(self, prompt: Prompt, **options: Any) -> Completion:  # noqa: ARG002 - nothing of it changes what this one gives
-        self.prompts.append(prompt)
-        if isinstance(self._given, Exception):
-            raise self._given
-        return self._given
-
-
-def completion(text: str, *, declined: bool = False, length: bool = False) -> Completion:
-    return Completion(text, declined, "length" if length else "stop", "writes", Usage(7, 3))
-
-
-def with_generator(pipeline: Pipeline, generator: Generator) -> Pipeline:
-    return dataclasses.replace(pipeline, generator=generator)
 
 
 def stage_digests(record: Record) -> list[tuple[str, str]]:
@@ -225,18 +191,14 @@ def test_a_deadline_that_is_over_stops_before_the_first_stage(pipeline: Pipeline
 
 
 def test_an_error_carries_how_far_the_answer_had_come(pipeline: Pipeline) -> None:
-    class Broken(Writes):
-        def generate(self, prompt: Prompt, **options: Any) -> Completion:
-            super().generate(prompt, **options)
-            raise GeneratorFailed("the provider is gone")
-
+    failing = with_generator(pipeline, Writes(GeneratorFailed("the provider is gone")))
     with pytest.raises(GeneratorFailed) as caught:
-        with_generator(pipeline, Broken(completion(""))).ask(Question(HOLIDAYS, top_k=3))
+        failing.ask(Question(HOLIDAYS, top_k=3))
     attempt = caught.value.attempt
     assert isinstance(attempt, Attempt)
     trace = trace_of(attempt)
     assert [stage.name for stage in trace.stages] == ["embed", "retrieve", "prompt"]
-    assert (trace.release.id, trace.retrieval.top_k) == (pipeline.lineage.release.id, 3)
+    assert (trace.release.id, trace.retrieval.top_k) == (failing.lineage.release.id, 3)
 
 
 def test_a_deadline_that_passes_on_the_way_names_the_stage_that_did_not_begin(pipeline: Pipeline) -> None:

@@ -25,8 +25,7 @@ from rag_service.serving import Service
 from rag_service.settings import load_settings
 from rag_service.types import Completion, Prompt
 from rag_service.wiring.releases import make_release, open_release
-
-HOLIDAYS = "How many days of paid holiday does an employee have?"
+from tests.doubles import HOLIDAYS, with_top_k
 
 
 def eventually(true: Callable[[], object], *, within_s: float = 10.0) -> float:
@@ -36,13 +35,6 @@ def eventually(true: Callable[[], object], *, within_s: float = 10.0) -> float:
         assert time.monotonic() - began_s < within_s, "it did not happen in time"
         time.sleep(0.01)
     return time.monotonic() - began_s
-
-
-def variant(pipeline: Pipeline, top_k: int) -> Pipeline:
-    """The same index under another release."""
-    release = pipeline.lineage.release
-    other = release.model_copy(update={"retrieval": release.retrieval.model_copy(update={"top_k": top_k})})
-    return dataclasses.replace(pipeline, lineage=dataclasses.replace(pipeline.lineage, release=other))
 
 
 class Shelf:
@@ -153,7 +145,7 @@ def test_a_service_that_drains_while_it_opens_gives_up_and_calls_it_no_failure(p
 
 
 def test_an_activation_is_followed_by_the_next_requests(pipeline: Pipeline) -> None:
-    shelf = Shelf({"one": pipeline, "two": variant(pipeline, 2)}, "one")
+    shelf = Shelf({"one": pipeline, "two": with_top_k(pipeline, 2)}, "one")
     service = started(shelf)
     assert top_k(service) == 5
     shelf.active = "two"
@@ -162,7 +154,7 @@ def test_an_activation_is_followed_by_the_next_requests(pipeline: Pipeline) -> N
 
 
 def test_an_activation_is_followed_without_a_question_when_readiness_is_asked(pipeline: Pipeline) -> None:
-    two = variant(pipeline, 2)
+    two = with_top_k(pipeline, 2)
     shelf = Shelf({"one": pipeline, "two": two}, "one")
     service = started(shelf)
     shelf.active = "two"
@@ -172,7 +164,7 @@ def test_an_activation_is_followed_without_a_question_when_readiness_is_asked(pi
 def test_a_pointer_that_moves_on_while_the_switch_begins_is_not_followed_to_where_it_was(
     pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    shelf = Shelf({"one": variant(pipeline, 1), "two": variant(pipeline, 2), "three": variant(pipeline, 3)}, "one")
+    shelf = Shelf({"one": with_top_k(pipeline, 1), "two": with_top_k(pipeline, 2), "three": with_top_k(pipeline, 3)}, "one")
     service = started(shelf)
     read: list[str] = []
 
@@ -229,6 +221,7 @@ class Waits:
     def __init__(self, inner: Generator) -> None:
         self._inner = inner
         self.name, self.digest, self.parameters, self.context_tokens = inner.name, inner.digest, inner.parameters, inner.context_tokens
+        self.follows_instructions = inner.follows_instructions
         self.begun, self.go = threading.Event(), threading.Event()
 
     def count_tokens(self, text: str) -> int:
@@ -242,7 +235,7 @@ class Waits:
 
 def test_a_request_under_way_ends_with_the_release_that_it_began_with(pipeline: Pipeline) -> None:
     waiting = Waits(pipeline.generator)
-    shelf = Shelf({"one": dataclasses.replace(pipeline, generator=waiting), "two": variant(pipeline, 2)}, "one")
+    shelf = Shelf({"one": dataclasses.replace(pipeline, generator=waiting), "two": with_top_k(pipeline, 2)}, "one")
     service = started(shelf)
     records = []
     request = threading.Thread(target=lambda: records.append(service.pin().ask(Question(HOLIDAYS))))

@@ -11,6 +11,7 @@ import pytest
 from rag_service.ask import Pipeline
 from rag_service.deployment import Deployment
 from rag_service.digests import digest_bytes, digest_text
+from rag_service.filters import Filter
 from rag_service.generators.extractive import ExtractiveGenerator
 from rag_service.normalise import document_text
 from rag_service.ports import Generator
@@ -18,7 +19,8 @@ from rag_service.prompt import load_template
 from rag_service.record import EmbedderIdentity, IndexIdentity, Lineage
 from rag_service.release import CodeRef, GeneratorRef, IndexRef, NamedDigest, PromptRef, Release, Retrieval
 from rag_service.stores.memory import MemoryStore
-from rag_service.types import Chunk, ChunkId, DocumentId, Matrix, Vector
+from rag_service.stores.selections import selection_of
+from rag_service.types import Chunk, ChunkId, DocumentId, Matrix, Selection, Vector
 
 PARAGRAPHS = {
     "tower": ["The Eiffel Tower stands in Paris. The Eiffel Tower was finished in 1889.", "The Eiffel Tower is 330 metres tall."],
@@ -54,6 +56,9 @@ class HashingEmbedder:
         length = float(np.linalg.norm(vector))
         return vector / np.float32(length) if length else np.eye(1, self.dimension, dtype=np.float32)[0]
 
+    def embed_queries(self, texts: Sequence[str]) -> Matrix:
+        return self.embed_passages(texts)
+
     def embed_passages(self, texts: Sequence[str]) -> Matrix:
         return np.stack([self.embed_query(text) for text in texts])
 
@@ -70,6 +75,14 @@ class ListedChunks:
 
     def chunks(self, positions: Sequence[int]) -> list[Chunk]:
         return [self._chunks[position] for position in positions]
+
+    def chunk(self, identifier: ChunkId) -> Chunk | None:
+        return next((chunk for chunk in self._chunks if chunk.id == identifier), None)
+
+    def select(self, wanted: Filter) -> Selection:
+        permitted = np.array([wanted.allows(chunk, chunk.document_id) for chunk in self._chunks], np.bool_)
+        documents = {chunk.document_id for chunk, allowed in zip(self._chunks, permitted, strict=True) if allowed}
+        return selection_of(permitted, documents=len(documents))
 
     def document_ids_by_text(self, text_digest: str) -> list[DocumentId]:
         return [DocumentId(document) for document, digest in self._documents.items() if digest == text_digest]

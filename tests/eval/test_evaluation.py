@@ -46,6 +46,7 @@ class BrokenAt:
 
     name = "broken"
     context_tokens = 1_000_000
+    follows_instructions = False
 
     def __init__(self, inner: ExtractiveGenerator, question: str) -> None:
         self._inner = inner
