@@ -9,7 +9,7 @@ INDEXES := $(or $(RAG_INDEXES),indexes)
 STAMP := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help setup encoder demo run test lint format cover eval bench bench-load image constraints clean
+.PHONY: help setup encoder demo run test fuzz openapi lint format cover eval bench bench-load image constraints clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -37,6 +37,12 @@ run: demo ## Serve the demo index on http://127.0.0.1:8000
 
 test: encoder ## Run the tests
 	@$(BIN)/python -m pytest -q
+
+fuzz: encoder ## Ask a running service in every way that its OpenAPI document allows, and in many that it does not
+	@$(BIN)/python -m pytest -q tests/fuzz/fuzz_service.py
+
+openapi: setup ## Write the OpenAPI document to tests/api/openapi.json, for review
+	@$(BIN)/python -m tests.api.description
 
 lint: setup ## Format check, lint, types, import directions
 	@$(BIN)/ruff format --check .

@@ -23,8 +23,17 @@ from rag_service.reply import AskReply, Link, SearchReply, citation_reply, hit_r
 from rag_service.trace import trace_of
 from rag_service.types import Citation, Sampling, Turn
 
+_EVENT = {
+    "type": "object",
+    "description": "One event.",
+    "properties": {
+        "event": {"type": "string", "enum": ["meta", "sources", "delta", "citation", "done", "error"]},
+        "data": {"type": "string", "contentMediaType": "application/json"},
+    },
+    "required": ["event", "data"],
+}
 _STREAMED: dict[str, Any] = {
-    "content": {"text/event-stream": {"schema": {"type": "string"}}},
+    "content": {"text/event-stream": {"schema": _EVENT}},
     "description": "The answer; with `stream`, server-sent events: meta, sources, delta and citation, then done or error.",
 }
 

@@ -15,7 +15,9 @@ _ERRORS: dict[int | str, dict[str, Any]] = {
     status: described for status, described in ERRORS_WITHOUT_A_BODY.items() if status not in (404, 422)
 }
 """Nothing is named in the request that could be missing or wrong."""
-_EXPOSITION: dict[str, Any] = {"content": {"text/plain": {"schema": {"type": "string"}}}}
+_EXPOSITION: dict[str, Any] = {
+    "content": {media_type: {"schema": {"type": "string"}} for media_type in ("text/plain", "application/openmetrics-text")}
+}
 
 
 def health_routes(answering: Answering) -> APIRouter:

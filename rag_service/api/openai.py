@@ -3,6 +3,7 @@
 import time
 from collections.abc import Sequence
 from datetime import datetime
+from typing import Any
 
 from fastapi import APIRouter, Request, Response
 
@@ -24,6 +25,16 @@ from rag_service.question import Question
 from rag_service.record import Lineage
 from rag_service.types import Sampling, Turn
 
+_EVENT = {
+    "type": "object",
+    "description": "One event.",
+    "properties": {"data": {"type": "string", "contentMediaType": "application/json"}},
+    "required": ["data"],
+}
+_STREAMED: dict[str, Any] = {
+    "content": {"text/event-stream": {"schema": _EVENT}},
+    "description": "The answer; with `stream`, server-sent events: chunks of it as OpenAI sends them, then `[DONE]`.",
+}
 _MAX_SEED = 2**32 - 2
 
 
@@ -37,11 +48,12 @@ def openai_routes(answering: Answering, open_streams: OpenStreams, *, openwebui_
 
     @router.get("/models/{model}")
     async def model(model: str) -> Model:
+        """The same, where `model` can be asked: the name of the index, or `<name>@<release id>`."""
         lineage = answering.desk.service.pin().lineage
         pin_of(model, lineage)
         return _model(lineage).model_copy(update={"id": model})
 
-    @router.post("/chat/completions", response_model=ChatReply)
+    @router.post("/chat/completions", responses={200: _STREAMED}, response_model=ChatReply)
     async def chat_completions(body: ChatRequest, request: Request, _: RequireJson) -> Response:
         """An answer in the shape of OpenAI's, with `annotations`, and with `citations` and `trace` beside."""
         pin = pin_of(body.model, answering.desk.service.pin().lineage)

@@ -58,7 +58,7 @@ class Asked(Incoming):
         list[Message],
         Field(max_length=1000, description="The conversation so far, oldest first. A follow-up is searched for as a question of its own."),
     ] = []
-    top_k: Annotated[int | None, Field(ge=1, description="Passages to answer from; null takes the release's.")] = None
+    top_k: Annotated[int | None, Field(ge=1, description="Passages to answer from, at most max_top_k; null takes the release's.")] = None
     min_score: Annotated[
         float | None,
         Field(ge=-1, le=1, description="Cosine of the best passage below which to abstain; null takes the release's."),
@@ -118,7 +118,7 @@ class SearchRequest(Asked, Pinned):
 class BatchRequest(Pinned):
     """Limited by max_batch. The time is that of the whole batch."""
 
-    questions: Annotated[list[Generated], Field(min_length=1, max_length=1000)]
+    questions: Annotated[list[Generated], Field(min_length=1, max_length=1000, description="At most as many as max_batch of `/info` says.")]
     cache: Annotated[bool, Field(description="False makes the answers anew, and does not keep them.")] = True
 
 

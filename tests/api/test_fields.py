@@ -1,11 +1,13 @@
 """Each field of a question, over a real socket: what it changes, and what is said where it cannot be used."""
 
 import dataclasses
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from rag_service.ask import Pipeline
+from rag_service.catalog import Catalog
 from tests.api.replies import HOLIDAYS, refused
 from tests.doubles import Writes, completion, with_generator
 
@@ -93,6 +95,16 @@ def test_a_release_or_version_that_is_not_there_is_a_404_that_names_the_field(cl
         error = refused(reply, 404, "not_found")
         assert error["param"] == field
         assert NOWHERE in error["message"]
+
+
+def test_a_release_whose_parts_are_gone_is_a_409_that_says_nothing_of_paths(serve: Any, own_indexes: Path) -> None:
+    catalog = Catalog(own_indexes)
+    active = catalog.release("handbook", catalog.active_id("handbook"))
+    gone = active.model_copy(update={"index": active.index.model_copy(update={"version": NOWHERE})})
+    catalog.add_release("handbook", gone)
+    error = refused(serve(own_indexes).ask({"question": HOLIDAYS, "release": gone.id}), 409, "release_unavailable")
+    assert (error["param"], error["type"], error["retryable"]) == ("release", "conflict", False)
+    assert gone.id in error["message"]
 
 
 @pytest.mark.parametrize("pin", ["../../etc/pass", "ABCDEF012345", "0" * 13, ""])
@@ -232,7 +244,7 @@ def test_a_field_that_is_not_there_is_named_with_what_may_have_been_meant_in_tha
     )
 
 
-def test_an_answer_is_repeated_unless_it_shall_be_made_anew(serve: Any, own_indexes: Any) -> None:
+def test_an_answer_is_repeated_unless_it_shall_be_made_anew(serve: Any, own_indexes: Path) -> None:
     client = serve(own_indexes)
     first, second = client.ask({"question": HOLIDAYS}).json, client.ask({"question": HOLIDAYS}).json
     assert (first["repeats"], second["repeats"]) == (None, first["answer_id"])
@@ -246,13 +258,13 @@ def test_an_answer_is_repeated_unless_it_shall_be_made_anew(serve: Any, own_inde
     assert client.ask({"question": HOLIDAYS, "filters": {"source": "leave.md"}}).json["repeats"] is None
 
 
-def test_an_answer_that_shall_not_be_kept_is_not(serve: Any, own_indexes: Any) -> None:
+def test_an_answer_that_shall_not_be_kept_is_not(serve: Any, own_indexes: Path) -> None:
     client = serve(own_indexes)
     client.ask({"question": HOLIDAYS, "cache": False})
     assert client.ask({"question": HOLIDAYS}).json["repeats"] is None
 
 
-def test_what_a_repeated_answer_says_of_its_request_is_of_that_request(serve: Any, own_indexes: Any) -> None:
+def test_what_a_repeated_answer_says_of_its_request_is_of_that_request(serve: Any, own_indexes: Path) -> None:
     client = serve(own_indexes)
     client.ask({"question": HOLIDAYS, "request_id": "first"})
     reply = client.ask({"question": HOLIDAYS, "request_id": "second", "include": ["chunks"]})

@@ -1,0 +1,42 @@
+"""`rag-service serve` in a process of its own, as tests see it from outside."""
+
+import re
+import threading
+from pathlib import Path
+from queue import Empty, Queue
+from subprocess import Popen
+
+
+class ServerProcess:
+    """A server that has just been started; `port` is known once it is ready. What it says goes on being read."""
+
+    def __init__(self, process: "Popen[str]") -> None:
+        self.pid = process.pid
+        self.said: list[str] = []
+        self._process = process
+        self._ready: Queue[int | None] = Queue()
+        threading.Thread(target=self._read, daemon=True).start()
+        try:
+            port = self._ready.get(timeout=60)
+        except Empty:
+            port = None
+        assert port is not None, f"the server did not get ready: {self.said}"
+        self.port = port
+        self.url = f"http://127.0.0.1:{port}"
+
+    @property
+    def runs(self) -> bool:
+        return self._process.poll() is None
+
+    def most_memory_bytes(self) -> int:
+        """The most resident memory that it has had so far (Linux)."""
+        status = Path(f"/proc/{self.pid}/status").read_text()
+        return int(re.findall(r"VmHWM:\s+(\d+) kB", status)[0]) * 1024
+
+    def _read(self) -> None:
+        assert self._process.stderr is not None
+        for line in self._process.stderr:
+            self.said.append(line)
+            if ready := re.search(r"^ready: .* at http://[^:]+:(\d+)", line):
+                self._ready.put(int(ready[1]))
+        self._ready.put(None)
