@@ -23,6 +23,8 @@ MAX_TOKENS = 32_768
 MAX_TIMEOUT_MS = 600_000
 NO_QUESTION = "no_question"
 """Type of the problem, which concerns a field that is not there."""
+_MOST_FIELDS = 64
+"""Far more than any request has."""
 _ID = r"^[0-9a-f]{12}$"
 
 RequestId = Annotated[
@@ -40,6 +42,15 @@ class Incoming(BaseModel):
     """Unknown fields are refused: a misspelt one that is ignored would answer another question than the one asked."""
 
     model_config = ConfigDict(extra="forbid")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _has_few_fields(cls, given: Any) -> Any:
+        """One problem, not one for each of 100,000 names: those would take half a second of the event loop."""
+        if isinstance(given, dict) and len(given) > _MOST_FIELDS:
+            counts = {"found": len(given), "most": len(cls.model_fields)}
+            raise PydanticCustomError("too_many_fields", "an object of {found} fields; at most {most} are known here", counts)
+        return given
 
 
 class Message(Incoming):

@@ -106,9 +106,7 @@ def test_an_object_of_a_hundred_thousand_keys_is_refused_in_few_words(served: Cl
             refused(reply, 422, "invalid_request")
             assert len(reply.body) < 10_000
 
-        assert grows_by(send) < 200 * MIB  # the parsed body and one record for each key, once, not for each request
-    again = json.dumps({"question": "x", **keys}, separators=(",", ":")).encode()
-    assert grows_by(lambda: [served.ask(again) for _ in range(5)]) < 40 * MIB
+        assert grows_by(send) < 60 * MIB  # the parsed body
 
 
 HARD_TEXTS = {
