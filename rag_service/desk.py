@@ -75,7 +75,7 @@ class Desk:
 
     def ask(self, pipeline: Pipeline, question: Question, *, use_cache: bool, tell: Tell | None = None) -> Record:
         """Raises what `Pipeline.ask` raises."""
-        if use_cache and (known := self.cache.recall(pipeline, question)) is not None:
+        if use_cache and (known := self._recalled(pipeline, question)) is not None:
             if tell is not None:
                 retell(known, tell)
             return known
@@ -109,7 +109,7 @@ class Desk:
         try:
             return self.cache.recall(pipeline, question)
         except RagError:
-            return None  # `ask_many` says what is wrong with it
+            return None  # asking says what is wrong with it, and how far it came
 
 
 def retell(record: Record, tell: Tell) -> None:
