@@ -69,6 +69,8 @@ class Connection(HttpToolsProtocol):
         self._reading: TimerHandle | None = None
         self._window_s, self._window_bytes = 0.0, 0
         """Since when body bytes are counted, and how many have come."""
+        self._window_fair = True
+        """Whether the client could send when it began."""
         self._writing: TimerHandle | None = None
         self._unsent_bytes = 0
         self._unanswered = 0
@@ -190,9 +192,14 @@ class Connection(HttpToolsProtocol):
 
     def _wait_for(self, part: Literal["head", "body"]) -> None:
         self._stop_waiting()
+        self._unset_keepalive_if_required()
         self._phase = part
         self._shared.sends(self)
+        self._open_window()
+
+    def _open_window(self) -> None:
         self._window_s, self._window_bytes = time.monotonic(), 0
+        self._window_fair = self._is_read
         self._reading = self.loop.call_later(self._timeout_s, self._on_late)
 
     def _stop_waiting(self) -> None:
@@ -213,9 +220,9 @@ class Connection(HttpToolsProtocol):
 
     def _on_late(self) -> None:
         enough = self._phase == "body" and self._window_bytes >= _MIN_BODY_BYTES_PER_S * self._timeout_s
-        if enough or not self._is_read or self._flow.resumed_s > self._window_s:
-            self._window_s, self._window_bytes = time.monotonic(), 0
-            self._reading = self.loop.call_later(self._timeout_s, self._on_late)
+        fair = self._window_fair and self._is_read and self._flow.resumed_s <= self._window_s
+        if enough or not fair:
+            self._open_window()
             return
         part = "head" if self._phase == "head" else "body"
         self._refuse("request_timeout", f"the {part} of the request did not come within {self._timeout_s:g} s")

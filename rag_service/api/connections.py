@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import Protocol
 
-_PATIENCE_S = 1.0
+_PATIENCE_S = 0.1
 """When connections are short, a client that has had this long for its request and has not sent all of it makes room."""
 _LOOKED_AT = 8
 """How many connections are considered when one has to make room."""
