@@ -1,5 +1,6 @@
 """What most tests stand on: the real encoder, a folder of indexes of their own, and a small handbook to index."""
 
+import logging
 import os
 import shutil
 from collections.abc import Callable, Iterator, Mapping
@@ -140,7 +141,20 @@ Cli = Callable[..., Outcome]
 
 
 @pytest.fixture
-def cli(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Cli:
+def _logging_as_it_was() -> Iterator[None]:
+    """A command that runs in this process sets up the log of this process."""
+    before = [
+        (logger, list(logger.handlers), logger.level) for logger in map(logging.getLogger, (None, "rag_service", "uvicorn.error", "httpx"))
+    ]
+    yield
+    logging.captureWarnings(False)
+    for logger, handlers, level in before:
+        logger.handlers[:] = handlers
+        logger.setLevel(level)
+
+
+@pytest.fixture
+def cli(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, _logging_as_it_was: None) -> Cli:
     """`cli("index", "list", "--indexes", root, RAG_TOP_K="3")` runs a command in this process; an exception that escapes fails."""
     monkeypatch.chdir(tmp_path)  # a rag.toml of the checkout does not count
 

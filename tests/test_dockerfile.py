@@ -99,3 +99,8 @@ def test_what_the_stages_copy_is_there_and_not_ignored(stages: list[Stage]) -> N
         path = name.replace("${DOCS}", "docs")
         assert (PROJECT / path).exists()
         assert path not in ignored
+
+
+def test_the_image_lets_nobody_in_without_a_key_until_whoever_runs_it_says_so(stages: list[Stage]) -> None:
+    settings = {name for stage in stages for value in stage.values("ENV") for name, _ in re.findall(r"(\w+)=(\S+)", value)}
+    assert not {"RAG_ALLOW_OPEN", "RAG_KEYS"} & settings

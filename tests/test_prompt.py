@@ -4,7 +4,7 @@ from hypothesis import strategies as st
 
 from rag_service.digests import digest_bytes
 from rag_service.errors import InvalidSettings, NotFound
-from rag_service.prompt import Template, load_template, parse_template, render
+from rag_service.prompt import Template, fill, load_template, parse_template, render
 from rag_service.types import Chunk, ChunkId, DocumentId, Hit
 
 PLAIN = b"--- system\nUse the passages.\n--- user\n{{passages}}\n\nQ: {{question}}\n"
@@ -132,3 +132,27 @@ def test_the_first_hit_is_shown_even_when_it_does_not_fit() -> None:
 def test_a_prompt_without_hits_is_rendered_too() -> None:
     prompt, dropped = render(template(), "why?", [], budget_tokens=1, count_tokens=words)
     assert (prompt.user.strip(), prompt.passages, dropped) == ("Q: why?", (), 0)
+
+
+CONDENSING = b"--- system\nRewrite.\n--- user\n{{history}}\n\nQ: {{question}}\n"
+
+
+def test_a_template_that_condenses_shows_the_conversation_and_no_passages() -> None:
+    parsed = parse_template(CONDENSING, name="condense", version="9")
+    shown = fill(parsed, {"history": "User: {{question}}", "question": "And then?"})
+    assert (shown.system, shown.user) == ("Rewrite.", "User: {{question}}\n\nQ: And then?")
+
+
+@pytest.mark.parametrize(("data", "name"), [(PLAIN, "condense"), (CONDENSING, "answer")])
+def test_a_template_for_the_one_purpose_is_refused_for_the_other(data: bytes, name: str) -> None:
+    with pytest.raises(InvalidSettings, match="must use each of"):
+        parse_template(data, name=name, version="9")
+
+
+def test_each_purpose_finds_its_own_templates_alone() -> None:
+    assert load_template("condense/1", condensing=True).name == "condense"
+    for reference, condensing in (("condense/1", False), ("answer/1", True)):
+        with pytest.raises(NotFound) as caught:
+            load_template(reference, condensing=condensing)
+        assert caught.value.param == "prompt"
+        assert reference not in caught.value.hint

@@ -9,7 +9,7 @@ import pytest
 from rag_service.ask import Pipeline
 from rag_service.deployment import describe_deployment
 from rag_service.question import Question
-from rag_service.reply import AskReply, reply_to
+from rag_service.reply import AskReply, reply_to, search_reply_to
 
 HOLIDAYS = "How many days of paid holiday does an employee have?"
 DIGEST = "sha256:<64 hex>"
@@ -154,3 +154,28 @@ def test_a_reply_reads_back_from_its_own_json(asked: Callable[..., AskReply]) ->
     assert reply.request_id == "mine-1"
     assert re.fullmatch(r"ans_[0-9a-f]{32}", reply.answer_id)
     assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z", reply.created_at)
+
+
+def test_links_name_the_index_version_so_that_they_go_on_working(pipeline: Pipeline) -> None:
+    reply = reply_to(pipeline.ask(Question(HOLIDAYS)), base_url="https://rag.example")
+    version = pipeline.lineage.index.version
+    for shown in (*reply.hits, *reply.citations):
+        assert shown.url == f"https://rag.example/chunks/{shown.chunk_id}?index_version={version}"
+    assert reply_to(pipeline.ask(Question(HOLIDAYS))).hits[0].url.startswith("/chunks/")
+
+
+def test_a_repeated_answer_names_the_first_one(pipeline: Pipeline) -> None:
+    record = pipeline.ask(Question(HOLIDAYS))
+    assert reply_to(record).repeats is None
+    assert reply_to(dataclasses.replace(record, repeats="ans_1")).repeats == "ans_1"
+
+
+def test_the_reply_to_a_search_has_the_hits_and_the_trace_of_an_answer_and_nothing_of_a_generator(pipeline: Pipeline) -> None:
+    found = search_reply_to(pipeline.search(Question(HOLIDAYS, top_k=2, request_id="mine-2")), include_chunks=True)
+    answered = reply_to(pipeline.ask(Question(HOLIDAYS, top_k=2)), include_chunks=True)
+    assert [hit.model_copy(update={"used": True}) for hit in found.hits] == answered.hits
+    assert not any(hit.used for hit in found.hits)
+    assert (found.request_id, found.query, found.trace_id) == ("mine-2", HOLIDAYS, found.trace.trace_id)
+    assert [stage.name for stage in found.trace.stages] == ["embed", "retrieve"]
+    assert set(found.timings_ms) == {"embed", "retrieve", "total"}
+    assert not {"answer", "answer_id", "citations", "usage", "status"} & set(type(found).model_fields)

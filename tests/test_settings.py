@@ -172,3 +172,13 @@ def test_words_are_understood_in_any_case_and_none_in_a_file_too(tmp_path: Path)
     file.write_text('temperature = "none"\nlog_level = "INFO"\n')
     loaded = load_settings({"RAG_CONFIG": str(file)})
     assert (loaded.temperature, loaded.log_level) == (None, "info")
+
+
+@pytest.mark.parametrize(("value", "names"), [("", ()), (",", ()), ("a", ("a",)), (" a , b,", ("a", "b"))])
+def test_names_are_listed_with_commas(value: str, names: tuple[str, ...]) -> None:
+    assert load_settings({"RAG_ALLOWED_HOSTS": value}).allowed_hosts == names
+
+
+def test_names_may_be_a_list_in_the_file(folder: Path) -> None:
+    (folder / "rag.toml").write_text('cors_origins = ["https://a.example", "https://b.example"]\n')
+    assert load_settings({}).cors_origins == ("https://a.example", "https://b.example")

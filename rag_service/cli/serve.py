@@ -2,6 +2,7 @@
 
 import errno
 import json
+import logging
 import socket
 from collections.abc import AsyncIterator
 from contextlib import ExitStack, asynccontextmanager
@@ -9,6 +10,7 @@ from ipaddress import ip_address
 from typing import Annotated
 
 import typer
+from rich.markup import escape
 
 from rag_service.api.app import Doors, create_app
 from rag_service.api.browsers import LOOPBACK_HOSTS, checked_hosts, checked_origins
@@ -26,6 +28,8 @@ from rag_service.settings import RELEASE_FIELDS, Settings, explicitly_set, load_
 from rag_service.telemetry.logs import configure_logging
 from rag_service.wiring.desks import max_concurrent, max_queue, open_desk
 from rag_service.wiring.generators import generator_spec
+
+logger = logging.getLogger("rag_service.cli")
 
 _LAST_WORDS_S = 1.0
 """Beyond the longest answer: time for its last bytes."""
@@ -68,7 +72,7 @@ def _run(settings: Settings, catalog: Catalog, listener: socket.socket, doors: D
 
     @asynccontextmanager
     async def lifespan() -> AsyncIterator[None]:
-        desk.service.start(ready=lambda opened: _print_ready(address, opened), failed=failed)
+        desk.service.start(ready=lambda opened: _say_ready(settings, address, opened), failed=failed)
         yield
         desk.service.drain()
 
@@ -165,17 +169,28 @@ def _warn_of_settings_without_effect(settings: Settings, release: Release) -> No
     asked = settings.model_copy(update={"generator": generator_spec(settings)})
     differing = [name for name in fixed if name in explicitly_set() and getattr(asked, name) != fixed[name]]
     for name in differing:
-        err.print(
-            f"[yellow]warning[/yellow] {name} is set to {getattr(settings, name)!r}, but the active release was made with "
-            f"{fixed[name]!r} and that is what is served; to change it: rag-service index activate --name {settings.name}",
-            soft_wrap=True,
+        detail = (
+            f"{name} is set to {getattr(settings, name)!r}, but the active release was made with "
+            f"{fixed[name]!r} and that is what is served; to change it: rag-service index activate --name {settings.name}"
         )
+        if settings.log_format == "json":
+            logger.warning("%s", detail)
+        else:
+            err.print(f"[yellow]warning[/yellow] {escape(detail)}", soft_wrap=True)
 
 
-def _print_ready(address: tuple[str, int], opened: Opened) -> None:
+def _say_ready(settings: Settings, address: tuple[str, int], opened: Opened) -> None:
+    """Where the log is for programs, in a line of the log: every line of it is JSON."""
     host, port = address
     host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # what listens everywhere is reached from here
     url = f"http://{f'[{host}]' if ':' in host else host}:{port}"
+    if settings.log_format == "json":
+        logger.info("ready at %s", url)
+    else:
+        _print_ready(url, opened)
+
+
+def _print_ready(url: str, opened: Opened) -> None:
     lineage = opened.pipeline.lineage
     body = json.dumps({"question": f"What do the documents say about {_subject(opened)}?"}, ensure_ascii=False).replace("'", "’")
     err.print(
