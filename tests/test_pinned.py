@@ -6,6 +6,7 @@ import threading
 import time
 import weakref
 from concurrent.futures import ThreadPoolExecutor
+from types import SimpleNamespace
 
 import pytest
 
@@ -140,3 +141,35 @@ def test_what_is_open_is_given_at_once_while_another_is_being_opened(pipeline: P
         assert pinned.open("one", deadline_s=time.monotonic() - 1) is first
         slow.go.set()
         opening.result(10)
+
+
+class HeldUpAfterwards:
+    """A lock whose owner, once it has let the next one in, is held up for a moment."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+
+    def acquire(self, *, timeout: float) -> bool:
+        return self._lock.acquire(timeout=timeout)
+
+    def release(self) -> None:
+        self._lock.release()
+        time.sleep(0.01)
+
+    def __enter__(self) -> None:
+        self._lock.acquire()
+
+    def __exit__(self, *_: object) -> None:
+        self._lock.release()
+
+
+def test_who_waited_for_an_opening_finds_it_there(pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("rag_service.pinned.threading", SimpleNamespace(Lock=HeldUpAfterwards))
+    slow = Slow(pipeline)
+    pinned = Pinned(slow, most=2)
+    with ThreadPoolExecutor(4) as pool:
+        asked = [pool.submit(pinned.open, "one", deadline_s=None) for _ in range(4)]
+        assert slow.begun.wait(10)
+        slow.go.set()
+        assert len({id(future.result(10)) for future in asked}) == 1
+    assert slow.opened == ["one"]
