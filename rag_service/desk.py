@@ -10,8 +10,8 @@ from rag_service.answer_cache import AnswerCache
 from rag_service.archive import Archive
 from rag_service.ask import Pipeline
 from rag_service.citations import CitedAnswer, events_of
-from rag_service.errors import InvalidInput, NotFound, RagError
-from rag_service.filters import Filter
+from rag_service.errors import Forbidden, InvalidInput, NotFound, RagError
+from rag_service.filters import Condition, Filter, both
 from rag_service.pinned import Pinned
 from rag_service.question import Question
 from rag_service.record import Found, Record
@@ -48,11 +48,17 @@ class Desk:
         self._archive = archive
         self._release_of_version = release_of_version
 
-    def admit(self, pin: Pin) -> Pipeline | None:
-        """The pipeline for a request, or None where it has to be opened first. Raises `NotReady` or `ShuttingDown`."""
+    def admit(self, pin: Pin, access: Filter | None = None) -> Pipeline | None:
+        """The pipeline for a request, or None where it has to be opened first.
+
+        Raises `NotReady`, `ShuttingDown`, or `Forbidden` where `access` is limited and another release than the active one is asked
+        for: its documents have the labels of its time, and what was restricted since would be readable in it.
+        """
         active = self.service.pin()
         if pin.fits(active):
             return active
+        if access is not None:
+            raise Forbidden("this key sees a part of the documents, and that only in the active release", hint="leave out the pin")
         return self._pinned.get(pin.release) if pin.release is not None else None
 
     def open(self, pin: Pin, *, deadline_s: float | None) -> Pipeline:
@@ -103,13 +109,21 @@ class Desk:
                 return found, active.lineage.index.version
             if version is not None:
                 raise NotFound(f"there is no chunk {identifier} in index version {version}")
-        return self._archive.chunk(ChunkId(identifier), version=version, access=access)
+        chunk, found_in = self._archive.chunk(ChunkId(identifier), version=version, access=access)
+        if access is not None and active is not None and not len(active.chunks.select(_this_document(access, chunk.document_id))):
+            # Its labels have changed since, or it is gone: an old version must not show what the active one would not.
+            raise NotFound(f"there is no chunk {identifier} in the index")
+        return chunk, found_in
 
     def _recalled(self, pipeline: Pipeline, question: Question) -> Record | None:
         try:
             return self.cache.recall(pipeline, question)
         except RagError:
             return None  # asking says what is wrong with it, and how far it came
+
+
+def _this_document(access: Filter, document_id: str) -> Filter:
+    return both(access, Filter((Condition("document_id", "eq", document_id),))) or access
 
 
 def retell(record: Record, tell: Tell) -> None:

@@ -46,7 +46,7 @@ class Answering:
 
     async def ask(self, receive: Receive, question: Question, wanted: Wanted, tell: Tell | None = None) -> Record:
         """Raises what `Desk.ask` raises, `QueueFull`, and `Cancelled` when the client has gone."""
-        pipeline = self.desk.admit(wanted.pin)
+        pipeline = self.desk.admit(wanted.pin, question.access)
         record, use_cache = None, wanted.use_cache
         try:
             record = self.desk.recall(pipeline, question) if pipeline is not None and use_cache else None
@@ -64,7 +64,7 @@ class Answering:
 
     async def ask_many(self, receive: Receive, questions: Sequence[Question], wanted: Wanted) -> list[Record | RagError]:
         """In the order asked."""
-        pipeline = self.desk.admit(wanted.pin)
+        pipeline = self.desk.admit(wanted.pin, next((question.access for question in questions), None))
 
         def work() -> list[Record | RagError]:
             return self.desk.ask_many(self._opened(pipeline, wanted), questions, use_cache=wanted.use_cache)
@@ -79,7 +79,7 @@ class Answering:
         return results
 
     async def search(self, receive: Receive, question: Question, wanted: Wanted) -> Search:
-        pipeline = self.desk.admit(wanted.pin)
+        pipeline = self.desk.admit(wanted.pin, question.access)
         search = await self._compute(receive, wanted, lambda: self._opened(pipeline, wanted).search(question))
         self.metrics.searched(search)
         current_outcome().of_search(search)

@@ -231,3 +231,32 @@ def test_no_reply_repeats_a_key(shared: Shared) -> None:
         assert presented.encode() not in reply.body
         assert presented[-43:].encode() not in reply.body
     assert b"wrong-secret" not in shared.client.with_key("rag_000000000000_wrong-secret").get("/info").body
+
+
+def test_a_document_that_is_restricted_later_is_not_readable_in_what_was_served_before(
+    tmp_path: Path, encoder_folder: Path, build: Any, serve: Any
+) -> None:
+    (tmp_path / "indexes").mkdir()
+    (tmp_path / "indexes" / "encoders").symlink_to(encoder_folder.parent)
+    root, catalog = tmp_path / "indexes", Catalog(tmp_path / "indexes")
+    versions = []
+    for team in ("red", "blue"):
+        documents = [
+            {"id": "plan", "title": "Plan", "text": f"The launch code of the project is {RED}.", "team": team},
+            {"id": "note", "title": "Note", "text": "The red team meets on Friday.", "team": "red"},
+        ]
+        (tmp_path / "projects.jsonl").write_text("".join(json.dumps(document) + "\n" for document in documents))
+        versions.append(build(root, tmp_path / "projects.jsonl", name="projects").manifest.version)
+        catalog.activate("projects", make_release(load_settings({}, indexes=root), catalog, "projects", versions[-1]))
+    key = create_key(tmp_path / "keys.json", name="red", scopes=("ask",), documents={"team": "red"})[1]
+    everything = create_key(tmp_path / "keys.json", name="all", scopes=("ask",))[1]
+    client = serve(root, name="projects", keys=tmp_path / "keys.json")
+    asked = {"question": QUESTION, "index_version": versions[0]}
+    reply = client.with_key(everything).ask(asked).json
+    assert RED in reply["answer"]
+    url = reply["citations"][0]["url"]
+    assert client.with_key(everything).get(url).status == 200
+    assert client.with_key(key).get(url).status == 404
+    for path in ("/ask", "/search"):
+        refused(client.with_key(key).post(path, asked), 403, "forbidden")
+    assert RED not in client.with_key(key).ask({"question": QUESTION, "min_score": -1}).body.decode()
