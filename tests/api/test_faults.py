@@ -120,12 +120,12 @@ extractive.ExtractiveGenerator = lambda embedder: Author({steps})
 
 
 @pytest.fixture
-def served(start: Any, served_indexes: Path) -> Callable[..., Any]:
+def served(start: Any, own_indexes: Path) -> Callable[..., Any]:
     """`served("'text ', 0.1, 'more'", RAG_DRAIN_S="1")` starts `rag-service serve` with an author of these steps."""
 
     def begin(steps: str, **environ: str) -> Any:
         process = start(
-            "serve", "--port", "0", "--name", "handbook", "--indexes", served_indexes,
+            "serve", "--port", "0", "--name", "handbook", "--indexes", own_indexes,
             environ={"PYTHONPATH": str(PROJECT), **environ}, prelude=SLOW.format(steps=steps),
         )  # fmt: skip
         for line in process.stderr:
