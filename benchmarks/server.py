@@ -8,7 +8,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -46,18 +46,19 @@ def demo_indexes() -> Iterator[Path]:
 
 
 @contextmanager
-def service(indexes: Path) -> Iterator[Served]:
-    """`rag-service serve` with default settings, ready."""
+def service(indexes: Path, environ: Mapping[str, str] | None = None) -> Iterator[Served]:
+    """`rag-service serve` with default settings and the variables of `environ`, ready."""
     command = [sys.executable, "-m", "rag_service", "serve", "--name", "demo", "--port", "0", "--indexes", str(indexes)]
-    with process(command, indexes.parent) as served:
+    with process(command, indexes.parent, environ) as served:
         yield served
 
 
 @contextmanager
-def process(command: list[str], folder: Path) -> Iterator[Served]:
+def process(command: list[str], folder: Path, environ: Mapping[str, str] | None = None) -> Iterator[Served]:
     """A server that writes its address to its log once it is ready. What it logs goes to a file, as it would in use."""
     with tempfile.TemporaryFile("w+") as log:
-        server = subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT, env=_plain_environment(), cwd=folder)
+        variables = _plain_environment() | dict(environ or {})
+        server = subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT, env=variables, cwd=folder)
         try:
             yield Served(server.pid, _port(server, Path(f"/proc/self/fd/{log.fileno()}")))
         finally:
@@ -76,7 +77,7 @@ def _port(server: "subprocess.Popen[bytes]", log: Path) -> int:
 
 def _plain_environment() -> dict[str, str]:
     """Without settings of the shell, and with the project importable from any folder."""
-    return {name: value for name, value in os.environ.items() if not name.startswith("RAG_")} | {"PYTHONPATH": str(PROJECT)}
+    return {name: value for name, value in os.environ.items() if not name.startswith(("RAG_", "OTEL_"))} | {"PYTHONPATH": str(PROJECT)}
 
 
 class Connection:

@@ -11,10 +11,12 @@ from collections.abc import Hashable
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
+from opentelemetry.trace import format_trace_id
+
 from rag_service.ask import Pipeline
 from rag_service.question import Question, clean_question
 from rag_service.record import Record, new_answer_id
-from rag_service.telemetry.spans import ASK, root_span
+from rag_service.telemetry.spans import in_a_trace, span_of_answer
 
 _RECORD_BYTES = 8_000
 """Of a record without its texts: the vector, the trace, the objects."""
@@ -55,16 +57,19 @@ class AnswerCache:
             if entry is None:
                 return None
             self._entries.move_to_end(key)
-        with root_span(ASK) as trace_id:
-            return replace(
-                entry.record,
-                answer_id=new_answer_id(),
-                attempt=replace(entry.record.attempt, trace_id=trace_id),
-                request_id=question.request_id,
-                created_at=datetime.now(UTC),
-                timings_ms={"total": round((time.perf_counter() - began_s) * 1000, 3)},
-                repeats=entry.record.answer_id,
-            )
+        answer_id, now = new_answer_id(), datetime.now(UTC)
+        took_ms = round((time.perf_counter() - began_s) * 1000, 3)
+        with in_a_trace() as parent:
+            span = span_of_answer(answer_id, parent, now, ended_ms=took_ms)
+        return replace(
+            entry.record,
+            answer_id=answer_id,
+            attempt=replace(entry.record.attempt, trace_id=format_trace_id(parent.trace_id), span=span),
+            request_id=question.request_id,
+            created_at=now,
+            timings_ms={"total": took_ms},
+            repeats=entry.record.answer_id,
+        )
 
     def keep(self, pipeline: Pipeline, question: Question, record: Record) -> None:
         size_bytes = _size_bytes(record)

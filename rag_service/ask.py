@@ -10,6 +10,8 @@ from copy import copy
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
+from opentelemetry.trace import SpanContext, format_trace_id
+
 from rag_service import abstention
 from rag_service.citations import CitedAnswer, cite
 from rag_service.condense import condense
@@ -22,7 +24,7 @@ from rag_service.record import Attempt, Found, Lineage, Parameters, Record, Scop
 from rag_service.release import PromptRef
 from rag_service.sampling import as_parameters, fitted
 from rag_service.stages import Stages, named
-from rag_service.telemetry.spans import ASK, root_span
+from rag_service.telemetry.spans import answer_span_id, below, in_a_trace, span_of_answer, within
 from rag_service.telling import Tell, Telling
 from rag_service.types import NOT_COUNTED, Completion, Hit, Matrix, Notice, Prompt, Usage, Vector
 
@@ -44,8 +46,8 @@ class Pipeline:
         Raises `InvalidQuestion`, `NotFound` for an unknown prompt, `GeneratorFailed`, `GeneratorPaused`, `EmbedderFailed`,
         `DeadlineExceeded` or `Cancelled`, with `stage` set where one failed and `attempt` in any case.
         """
-        with root_span(ASK) as trace_id:
-            asking = _Asking(self, question, trace_id)
+        with in_a_trace() as parent:
+            asking = _Asking(self, question, parent)
             with asking.explained():
                 asking.prepare()
                 asking.embed()
@@ -53,30 +55,40 @@ class Pipeline:
 
     def ask_many(self, questions: Sequence[Question]) -> list[Record | RagError]:
         """A record or an error for each question, in order. All are embedded in one call, then answered one after the other."""
-        with root_span(ASK) as trace_id:
-            askings = [_Asking(self, question, trace_id) for question in questions]
+        with in_a_trace() as parent:
+            askings = [_Asking(self, question, parent) for question in questions]
             errors = [_error_of(asking, asking.prepare) for asking in askings]
             vectors = iter(_embedded(self.embedder, [asking for asking, error in zip(askings, errors, strict=True) if error is None]))
             return [error or _answered(asking, next(vectors)) for asking, error in zip(askings, errors, strict=True)]
 
     def search(self, question: Question) -> Search:
         """Retrieval alone. Raises what `ask` raises until then."""
-        with root_span(ASK) as trace_id:
-            asking = _Asking(self, question, trace_id)
+        with in_a_trace() as parent:
+            asking = _Asking(self, question, parent)
             with asking.explained():
                 asking.prepare()
                 asking.embed()
                 return asking.search()
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class _Embedding:
+    """Of one question of several that were embedded in one call, which began at `began_s`: its vector and its share of the time."""
+
+    vector: Vector
+    began_s: float
+    share_s: float
+
+
 class _Asking:
     """One question on its way through one pipeline. Its methods are called in the order in which they stand here."""
 
-    def __init__(self, pipeline: Pipeline, question: Question, trace_id: str) -> None:
+    def __init__(self, pipeline: Pipeline, question: Question, parent: SpanContext) -> None:
         self._pipeline = pipeline
         self._question = question
-        self._trace_id = trace_id
+        self._parent = parent
         self._answer_id = new_answer_id()
+        self._span = below(parent, answer_span_id(self._answer_id))
         self._created_at = datetime.now(UTC)
         self._stages = Stages(question.deadline_s, question.cancellation)
         self._template = pipeline.template
@@ -91,9 +103,10 @@ class _Asking:
 
     @contextmanager
     def explained(self) -> Iterator[None]:
-        """Errors that pass through say how far the answer had come."""
+        """Errors that pass through say how far the answer had come. Whatever happens inside has this answer's span for a parent."""
         try:
-            yield
+            with within(self._span):
+                yield
         except RagError as error:
             error.attempt = self._attempt()
             raise
@@ -130,10 +143,10 @@ class _Asking:
             self.vector = self._pipeline.embedder.embed_query(self.query)
             output(_vector_digest(self.vector))
 
-    def embedded(self, vector: Vector, duration_s: float) -> None:
+    def embedded(self, embedding: _Embedding) -> None:
         """The same for a question that was embedded together with others."""
-        self.vector = vector
-        self._stages.add("embed", _vector_digest(vector), duration_s)
+        self.vector = embedding.vector
+        self._stages.add("embed", _vector_digest(self.vector), began_s=embedding.began_s, duration_s=embedding.share_s)
 
     def search(self) -> Search:
         hits = self._retrieve()
@@ -253,11 +266,15 @@ class _Asking:
         return replace(used, overrides=tuple(replaced))
 
     def _attempt(self) -> Attempt:
-        return Attempt(self._trace_id, self._pipeline.lineage, self._parameters, self._scope, self._stages.done)
+        stages = self._stages
+        now_ms, under_way_ms = stages.now_ms(), stages.under_way_ms
+        span = span_of_answer(self._answer_id, self._parent, self._created_at, ended_ms=now_ms, under_way_ms=under_way_ms)
+        trace_id = format_trace_id(self._parent.trace_id)
+        return Attempt(trace_id, self._pipeline.lineage, self._parameters, self._scope, stages.done, span)
 
 
-def _embedded(embedder: Embedder, askings: Sequence[_Asking]) -> list[tuple[Vector, float] | RagError]:
-    """Of each its vector and its share of the time, or what went wrong with all of them."""
+def _embedded(embedder: Embedder, askings: Sequence[_Asking]) -> list[_Embedding | RagError]:
+    """What went wrong with one went wrong with all of them."""
     if not askings:
         return []
     began_s = time.perf_counter()
@@ -267,15 +284,15 @@ def _embedded(embedder: Embedder, askings: Sequence[_Asking]) -> list[tuple[Vect
     except RagError as error:
         return [copy(error) for _ in askings]  # each says how far its own answer had come
     share_s = (time.perf_counter() - began_s) / len(askings)
-    return [(vector, share_s) for vector in vectors]
+    return [_Embedding(vector, began_s, share_s) for vector in vectors]
 
 
-def _answered(asking: _Asking, embedded: tuple[Vector, float] | RagError) -> Record | RagError:
+def _answered(asking: _Asking, embedded: _Embedding | RagError) -> Record | RagError:
     try:
         with asking.explained():
             if isinstance(embedded, RagError):
                 raise embedded
-            asking.embedded(*embedded)
+            asking.embedded(embedded)
             return asking.answer()
     except RagError as error:
         return error

@@ -96,14 +96,18 @@ class Catalog:
             raise NotFound(f"index {name!r} has no release {identifier}", hint=f"{_activate(name)} to make one")
         return read_addressed(Release, path, identifier, hint=f"{_activate(name)} to make a release anew")
 
+    def releases(self, name: str) -> list[str]:
+        """Release ids by modification time of their files, oldest first."""
+        files = [path for path in (self.index_folder(name) / "releases").glob("*.json") if _ID.fullmatch(path.stem)]
+        return [path.stem for path in sorted(files, key=lambda path: (path.stat().st_mtime_ns, path.name))]
+
     def release_of_version(self, name: str, version: str) -> str:
         """Id of the release made last that serves an index version. Raises `NotFound`."""
         _check_id(version, "an index version")
-        files = [path for path in (self.index_folder(name) / "releases").glob("*.json") if _ID.fullmatch(path.stem)]
-        for path in sorted(files, key=lambda path: (path.stat().st_mtime_ns, path.name), reverse=True):
+        for identifier in reversed(self.releases(name)):
             with suppress(Damaged):  # a release that cannot be read does not hide the others
-                if self.release(name, path.stem).index.version == version:
-                    return path.stem
+                if self.release(name, identifier).index.version == version:
+                    return identifier
         raise NotFound(f"no release serves index version {version}", hint=f"{_activate(name)} with it first", param="index_version")
 
     def active_path(self, name: str) -> Path:

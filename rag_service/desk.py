@@ -15,7 +15,10 @@ from rag_service.filters import Condition, Filter, both
 from rag_service.pinned import Pinned
 from rag_service.question import Question
 from rag_service.record import Found, Record
+from rag_service.recording import Recorder
+from rag_service.records import Records
 from rag_service.serving import Service
+from rag_service.shelf import Shelf
 from rag_service.telling import Tell
 from rag_service.types import Chunk, ChunkId
 
@@ -40,10 +43,22 @@ class Desk:
     """`release_of_version` gives the id of the release that serves an index version, or raises `NotFound`."""
 
     def __init__(
-        self, service: Service, *, cache: AnswerCache, pinned: Pinned, archive: Archive, release_of_version: Callable[[str], str]
+        self,
+        service: Service,
+        *,
+        cache: AnswerCache,
+        pinned: Pinned,
+        archive: Archive,
+        release_of_version: Callable[[str], str],
+        recorder: Recorder,
+        records: Records,
+        shelf: Shelf | None = None,
     ) -> None:
         self.service = service
         self.cache = cache
+        self.recorder = recorder
+        self.records = records
+        self.shelf = shelf
         self._pinned = pinned
         self._archive = archive
         self._release_of_version = release_of_version

@@ -14,6 +14,7 @@
     ├── ReleaseUnavailable      a release that a request names and that cannot be opened any more
     ├── Conflict                somebody else is doing this right now
     ├── StorageFailed           the disk is full, read-only, or gone
+    │   └── NotRecorded         an answer that a strict service does not give, since its record cannot be written
     ├── MissingDependency       an optional package that this choice needs
     ├── EmbedderFailed          a provider of embeddings failed
     ├── GeneratorFailed         the generator broke, or its provider did
@@ -106,6 +107,10 @@ class Conflict(RagError):
 
 class StorageFailed(RagError):
     code = "storage_failed"
+
+
+class NotRecorded(StorageFailed):
+    code = "not_recorded"
 
 
 class MissingDependency(RagError):

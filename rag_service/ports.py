@@ -3,10 +3,13 @@ implementation. All ports are synchronous: `api/` owns the threads.
 """
 
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future
 from typing import Protocol
 
 from rag_service.cancellation import Cancellation
 from rag_service.filters import Filter
+from rag_service.kept import AnswerEntry, Audit, Feedback, Flaw, Kept, Page, RecordQuery, Retention
+from rag_service.record import Receipt
 from rag_service.types import (
     NO_SAMPLING,
     Chunk,
@@ -144,6 +147,45 @@ class Generator(Protocol):
         it everything: the pieces joined, without white space around them, are the completion's text, or the refusal that made it
         `declined`. What `write` raises ends the run and comes through unchanged.
         """
+
+
+class Ledger(Protocol):
+    """Where records live. What it said it has, it has, whatever becomes of the process.
+
+    Every method but `add` raises `StorageFailed`, `Damaged`, `Mismatch` for a ledger of another schema, and, where it reads, `NotFound`
+    while nothing was ever written.
+    """
+
+    def check(self) -> None:
+        """Makes it if it is not there. Raises what would keep it from being written."""
+
+    def add(self, entry: AnswerEntry) -> "Future[Receipt]":
+        """Returns at once. The future has the receipt when the entry is on the disk, or what went wrong."""
+
+    def rate(self, answer_id: str, feedback: Feedback) -> Receipt: ...
+
+    def erase_answers(self, answer_ids: Sequence[str]) -> int:
+        """Contents and feedback are gone for good, that there was something stays. How many answers."""
+
+    def erase_key(self, key_id: str) -> int:
+        """The same for all that a key asked."""
+
+    def prune(self, retention: Retention, now_ms: int | None = None) -> int:
+        """Drops the oldest entries beyond `retention`. How many."""
+
+    def find(self, identifier: str) -> list[Kept]:
+        """The record of an answer id, or all of a trace id, oldest first; none where there is none."""
+
+    def rows(self, query: RecordQuery) -> Page: ...
+
+    def records(self, query: RecordQuery) -> Iterator[Kept | Flaw]:
+        """All that fit, oldest first; for one that is damaged, what is wrong with it. `query.limit` does not count."""
+
+    def audit(self, told: Callable[[int], None] = lambda _: None) -> Audit:
+        """Looks at every entry. `told` is given how many more it has seen, now and then."""
+
+    def close(self) -> None:
+        """What was added is still written."""
 
 
 class Loader(Protocol):

@@ -26,6 +26,23 @@ class Stage:
     name: StageName
     digest: str
     duration_ms: float
+    began_ms: float
+    """From the beginning of the answer, by a clock that never jumps."""
+
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    """Where in its trace, and when, an attempt happened: what it takes to show it as spans. Ids are hex digits, W3C."""
+
+    span_id: str
+    parent_id: str
+    """Span of the request, or of whatever else asked."""
+    sampled: bool
+    began_at: datetime
+    ended_ms: float
+    """From `began_at`, as all offsets here: when this was said."""
+    under_way_ms: float | None
+    """When the stage began that was under way, if one was."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,6 +113,8 @@ class Attempt:
     scope: Scope | None
     """None until the search began."""
     stages: tuple[Stage, ...]
+    span: Span | None = None
+    """None where the answer was made earlier and is read back."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,6 +129,16 @@ class Search:
     hits: tuple[Hit, ...]
     notices: tuple[Notice, ...]
     timings_ms: Mapping[str, float]
+
+
+@dataclass(frozen=True, slots=True)
+class Receipt:
+    """Place of an entry in its ledger. `digest` is over this entry and, through a chain, all before it."""
+
+    seq: int
+    """From 1, without gaps."""
+    digest: str
+    """`sha256:…`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,6 +169,10 @@ class Record:
     timings_ms: Mapping[str, float]
     repeats: str | None = None
     """Id of the earlier answer that this one repeats from the cache."""
+    receipt: Receipt | None = None
+    """Where it was written; None before that, and where it could not be."""
+    unrecorded: str | None = None
+    """Why it was not written, once that is known."""
 
     @property
     def trace_id(self) -> str:

@@ -8,7 +8,7 @@ from typing import Annotated, Literal, TypedDict
 from pydantic import Field
 
 from rag_service.record import Record, Search
-from rag_service.trace import Outgoing, Trace, trace_of
+from rag_service.trace import Outgoing, Trace, trace_of, trace_of_record
 from rag_service.types import AbstainReason, Chunk, Citation, Hit, MetadataValue, Notice, WarningCode
 
 Span = Annotated[tuple[int, int], Field(description="Character offsets, end exclusive.")]
@@ -91,7 +91,7 @@ def reply_to(record: Record, *, include_chunks: bool = False, base_url: str = ""
         answer_id=record.answer_id,
         trace_id=record.trace_id,
         request_id=record.request_id,
-        created_at=_utc(record.created_at),
+        created_at=utc(record.created_at),
         status=record.status,
         abstain_reason=record.abstain_reason,
         query=record.query,
@@ -102,7 +102,7 @@ def reply_to(record: Record, *, include_chunks: bool = False, base_url: str = ""
         usage=UsageReply(prompt_tokens=record.usage.prompt_tokens, completion_tokens=record.usage.completion_tokens),
         timings_ms=dict(record.timings_ms),
         repeats=record.repeats,
-        trace=trace_of(record.attempt),
+        trace=trace_of_record(record),
     )
 
 
@@ -111,7 +111,7 @@ def search_reply_to(search: Search, *, include_chunks: bool = False, base_url: s
     return SearchReply(
         trace_id=search.attempt.trace_id,
         request_id=search.request_id,
-        created_at=_utc(search.created_at),
+        created_at=utc(search.created_at),
         query=search.query,
         hits=hit_replies(search.hits, link, shown=0, include_text=include_chunks),
         warnings=_warnings(search.notices),
@@ -164,7 +164,7 @@ def _warnings(notices: Sequence[Notice]) -> list[WarningReply]:
     return [WarningReply(code=notice.code, detail=notice.detail) for notice in notices]
 
 
-def _utc(moment: datetime) -> str:
+def utc(moment: datetime) -> str:
     return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 

@@ -86,6 +86,13 @@ class Settings(BaseModel):
     )
     cache_mib: int = Field(32, ge=0, le=100_000, description="Memory for repeated answers; 0 makes every answer anew")
 
+    # records
+    ledger: Path | None = Field(None, description="File of records; not set: ledger.sqlite in the folder of indexes")
+    records: Literal["full", "digest", "off"] = Field("full", description="What is kept of an answer: all, digests without texts, nothing")
+    ledger_strict: bool = Field(False, description="Refuse answers that cannot be recorded, instead of marking them")
+    ledger_max_days: float | None = Field(90.0, gt=0, le=36_500, description="Records older than this are dropped; none keeps them")
+    ledger_max_mib: int | None = Field(4096, ge=1, le=10**7, description="Oldest records are dropped beyond this size; none keeps them")
+
     # access
     keys: Path | None = Field(None, description="File of API keys; not set: keys.json in the folder of indexes")
     allow_open: bool = Field(False, description="Listen on a public address although there are no keys")

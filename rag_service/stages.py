@@ -18,14 +18,22 @@ class Stages:
         self._cancellation = cancellation
         self._began_s = time.perf_counter()
         self._done: list[Stage] = []
+        self._under_way_ms: float | None = None
 
     @property
     def done(self) -> tuple[Stage, ...]:
         return tuple(self._done)
 
+    @property
+    def under_way_ms(self) -> float | None:
+        """When the stage began that has begun and is not done, if there is one."""
+        return self._under_way_ms
+
     def timings_ms(self) -> dict[str, float]:
-        total = round((time.perf_counter() - self._began_s) * 1000, 3)
-        return {**{stage.name: stage.duration_ms for stage in self._done}, "total": total}
+        return {**{stage.name: stage.duration_ms for stage in self._done}, "total": self.now_ms()}
+
+    def now_ms(self) -> float:
+        return self._offset_ms(time.perf_counter())
 
     @contextmanager
     def stage(self, name: StageName) -> Iterator[Callable[[str], None]]:
@@ -34,13 +42,16 @@ class Stages:
         """
         self.check(name)
         began_s = time.perf_counter()
+        self._under_way_ms = self._offset_ms(began_s)
         digests: list[str] = []
         with stage_span(name), named(name):
             yield digests.append
-        self.add(name, digests[-1], time.perf_counter() - began_s)
+        self.add(name, digests[-1], began_s=began_s, duration_s=time.perf_counter() - began_s)
 
-    def add(self, name: StageName, digest: str, duration_s: float) -> None:
-        self._done.append(Stage(name, digest, round(duration_s * 1000, 3)))
+    def add(self, name: StageName, digest: str, *, began_s: float, duration_s: float) -> None:
+        """`began_s` is a `time.perf_counter()` instant."""
+        self._under_way_ms = None
+        self._done.append(Stage(name, digest, round(duration_s * 1000, 3), self._offset_ms(began_s)))
 
     def check(self, name: StageName) -> None:
         """Raises `DeadlineExceeded` or `Cancelled`."""
@@ -49,6 +60,9 @@ class Stages:
                 self._cancellation.check()
             if self._deadline_s is not None and time.monotonic() >= self._deadline_s:
                 raise DeadlineExceeded(f"the time for this request was over before stage {name!r}")
+
+    def _offset_ms(self, moment_s: float) -> float:
+        return round(max(moment_s - self._began_s, 0.0) * 1000, 3)
 
 
 @contextmanager

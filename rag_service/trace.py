@@ -9,7 +9,7 @@ from typing import Any, Literal, TypedDict
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from rag_service.record import Attempt, Lineage
+from rag_service.record import Attempt, Lineage, Receipt, Record
 
 Unknown = dict[str, str]
 
@@ -91,10 +91,18 @@ class ScopeTrace(Outgoing):
     chunks: int
 
 
+class ReceiptTrace(Outgoing):
+    """Place of the record in the ledger: whoever keeps this can show later that the record is there and unchanged."""
+
+    seq: int
+    digest: str
+
+
 class StageTrace(Outgoing):
     name: str
     digest: str = Field(description="Over the stage's output: two answers part at the first stage whose digests differ.")
     duration_ms: float
+    began_ms: float = Field(description="From the beginning of the answer.")
 
 
 class Trace(Outgoing):
@@ -116,12 +124,28 @@ class Trace(Outgoing):
     scope: ScopeTrace | None = Field(description="What part of the index could be searched; null before the search.")
     overrides: list[str] = Field(description="Settings of the release that the request replaced; their values here are those used.")
     stages: list[StageTrace]
+    recorded: bool | None = Field(description="Whether the record was durably written before this went out; null where it is not known yet.")
+    receipt: ReceiptTrace | None
     unknown: Unknown
 
     model_config = ConfigDict(frozen=True, validate_by_name=True, validate_by_alias=True, serialize_by_alias=True)
 
 
-def trace_of(attempt: Attempt) -> Trace:
+def trace_of_record(record: Record) -> Trace:
+    """With the receipt, or why there is none."""
+    if record.receipt is not None:
+        return trace_of(record.attempt, receipt=record.receipt)
+    return trace_of(record.attempt, recorded=False if record.unrecorded else None, unrecorded=record.unrecorded or "not written yet")
+
+
+def trace_of(
+    attempt: Attempt,
+    *,
+    receipt: Receipt | None = None,
+    recorded: bool | None = None,
+    unrecorded: str = "only answers are recorded, when they are complete",
+) -> Trace:
+    """Without a receipt, `unrecorded` says why there is none."""
     lineage, parameters = attempt.lineage, attempt.parameters
     release, deployment = lineage.release, lineage.deployment
     image, scope = deployment.image, attempt.scope
@@ -148,9 +172,17 @@ def trace_of(attempt: Attempt) -> Trace:
         if scope
         else None,
         overrides=list(parameters.overrides),
-        stages=[StageTrace(name=stage.name, digest=stage.digest, duration_ms=stage.duration_ms) for stage in attempt.stages],
-        unknown=_unknown(attempt),
+        stages=[StageTrace(**{key: getattr(stage, key) for key in StageTrace.model_fields}) for stage in attempt.stages],
+        recorded=True if receipt else recorded,
+        receipt=ReceiptTrace(seq=receipt.seq, digest=receipt.digest) if receipt else None,
+        unknown={**_unknown(attempt), **_unknown_receipt(receipt, recorded, unrecorded)},
     )
+
+
+def _unknown_receipt(receipt: Receipt | None, recorded: bool | None, why: str) -> Unknown:
+    if receipt is not None:
+        return {}
+    return {"receipt": why} if recorded is not None else {"receipt": why, "recorded": why}
 
 
 def _unknown(attempt: Attempt) -> Unknown:

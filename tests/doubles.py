@@ -6,7 +6,10 @@ from typing import Any
 
 from rag_service.ask import Pipeline
 from rag_service.cancellation import Cancellation
+from rag_service.deployment import describe_deployment
 from rag_service.ports import Generator
+from rag_service.records import Records
+from rag_service.replay import Missing
 from rag_service.stored import Scalar
 from rag_service.types import NO_SAMPLING, Completion, Prompt, Sampling, Usage
 
@@ -84,6 +87,17 @@ def with_top_k(pipeline: Pipeline, top_k: int) -> Pipeline:
     release = pipeline.lineage.release
     other = release.model_copy(update={"retrieval": release.retrieval.model_copy(update={"top_k": top_k})})
     return dataclasses.replace(pipeline, lineage=dataclasses.replace(pipeline.lineage, release=other))
+
+
+def no_records() -> Records:
+    """Of a service that keeps none."""
+    return Records(
+        None,
+        active=lambda: None,
+        open_release=lambda _: Missing("release", "there are no releases"),
+        missing=lambda _: None,
+        deployment=describe_deployment(environment="test", declared_image=None, declared_commit=None),
+    )
 
 
 class Around:

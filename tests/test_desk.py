@@ -20,11 +20,12 @@ from rag_service.opened import Opened
 from rag_service.pinned import Pinned
 from rag_service.question import Question
 from rag_service.record import Event, Found, Record
+from rag_service.recording import Recorder
 from rag_service.serving import Service
 from rag_service.settings import load_settings
 from rag_service.wiring.desks import max_concurrent, max_queue, open_desk
 from rag_service.wiring.releases import make_release
-from tests.doubles import HOLIDAYS, Around, Writes, completion, with_generator
+from tests.doubles import HOLIDAYS, Around, Writes, completion, no_records, with_generator
 
 BADGES = "What do visitors wear?"
 
@@ -49,6 +50,8 @@ def desk_of(pipeline: Pipeline, *, cache_bytes: int = 2**20) -> Desk:
             pinned=Pinned(nothing, most=2),
             archive=Archive(lambda: (), nothing),
             release_of_version=nothing,
+            recorder=Recorder(None),
+            records=no_records(),
         )
     )
 

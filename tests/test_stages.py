@@ -7,6 +7,7 @@ import pytest
 from rag_service.cancellation import Cancellation
 from rag_service.errors import Cancelled, DeadlineExceeded, GeneratorFailed
 from rag_service.stages import Stages, named
+from rag_service.telemetry.spans import current_span, in_a_trace, stage_span_id
 
 
 def test_a_stage_that_is_done_has_its_digest_and_its_time() -> None:
@@ -67,6 +68,46 @@ def test_no_stage_begins_for_nobody() -> None:
 
 def test_what_was_timed_elsewhere_can_be_added() -> None:
     stages = Stages(None, None)
-    stages.add("embed", "sha256:one", 0.0123456)
+    stages.add("embed", "sha256:one", began_s=time.perf_counter() + 1, duration_s=0.0123456)
     [stage] = stages.done
     assert (stage.name, stage.digest, stage.duration_ms) == ("embed", "sha256:one", 12.346)
+    assert 1000 <= stage.began_ms < 2000
+
+
+def test_a_stage_begins_after_the_one_before_it_has_ended() -> None:
+    stages = Stages(None, None)
+    for name in ("embed", "retrieve"):
+        with stages.stage(name) as output:
+            output("sha256:one")
+    first, second = stages.done
+    assert 0 <= first.began_ms <= first.began_ms + first.duration_ms <= second.began_ms + 0.001
+    assert second.began_ms + second.duration_ms <= stages.now_ms() + 0.001
+
+
+def test_what_was_timed_before_the_answer_began_does_not_begin_before_it() -> None:
+    before_s = time.perf_counter()
+    stages = Stages(None, None)
+    stages.add("embed", "sha256:one", began_s=before_s - 1, duration_s=0.001)
+    assert stages.done[0].began_ms == 0
+
+
+def test_the_beginning_of_a_stage_that_failed_is_known() -> None:
+    stages = Stages(None, None)
+    assert stages.under_way_ms is None
+    with stages.stage("embed") as output:
+        output("sha256:one")
+    assert stages.under_way_ms is None
+    with pytest.raises(GeneratorFailed), stages.stage("generate"):
+        raise GeneratorFailed("gone")
+    assert stages.under_way_ms is not None
+    assert stages.done[0].began_ms <= stages.under_way_ms <= stages.now_ms()
+
+
+def test_what_a_stage_does_has_a_span_of_its_own_for_a_parent() -> None:
+    stages = Stages(None, None)
+    with in_a_trace() as outer, stages.stage("embed") as output:
+        inner = current_span()
+        output("sha256:one")
+    assert inner is not None
+    assert inner.trace_id == outer.trace_id
+    assert inner.span_id == stage_span_id(outer.span_id, "embed") != outer.span_id

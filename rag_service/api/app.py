@@ -1,7 +1,7 @@
 """The HTTP service put together: routes, middleware, and the table of errors applied. Everything it needs is handed in."""
 
 import logging
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
 
@@ -13,28 +13,37 @@ from rag_service import __version__
 from rag_service.api.admission import Admission
 from rag_service.api.answering import Answering
 from rag_service.api.ask import ask_routes
-from rag_service.api.browsers import SecurityHeaders
+from rag_service.api.browsers import SecurityHeaders, origin_of
 from rag_service.api.chunks import chunk_routes
-from rag_service.api.errors import STATUS, as_response, error_reply, from_rag_error, from_validation
-from rag_service.api.gate import OPEN_PATHS, GateMiddleware
+from rag_service.api.errors import STATUS, error_reply, from_rag_error, from_validation
+from rag_service.api.gate import OPEN_PATHS, GateMiddleware, current_caller
 from rag_service.api.health import health_routes, service_routes
+from rag_service.api.home import home_routes
+from rag_service.api.indexes import index_routes
 from rag_service.api.openai import openai_routes
 from rag_service.api.openai_schemas import ChatRequest
 from rag_service.api.outcome import current_outcome
+from rag_service.api.refused import refusal_for
 from rag_service.api.schemas import AskRequest, BatchRequest, ErrorReply, Limits
 from rag_service.api.shedding import Shedding
+from rag_service.api.signing_in import signing_in_routes
 from rag_service.api.streaming import OpenStreams
 from rag_service.api.trace import Ended, TraceMiddleware, current_ids
+from rag_service.api.traces import trace_routes
 from rag_service.desk import Desk
 from rag_service.errors import RagError
 from rag_service.keys import Keyring
+from rag_service.telemetry.answer_spans import AnswerSpans, Served
 from rag_service.telemetry.logs import RequestLine, log_request
 from rag_service.telemetry.metrics import Metrics, Watched
+from rag_service.telemetry.otel_variables import Exporting
 
 logger = logging.getLogger("rag_service.api")
 
 _PROBED = frozenset({*OPEN_PATHS, "/metrics"})
 """Asked every few seconds by machines: no line in the log while all is well."""
+_ANSWERING = frozenset({"/ask", "/ask/batch", "/search", "/v1/chat/completions"})
+"""Routes whose requests are spans."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +59,10 @@ class Doors:
     docs: bool = True
     openwebui_events: bool = False
     log_requests: bool = True
+    exporting: Exporting | None = None
+    """How spans are exported; None exports none."""
+    redact: Callable[[str], str] = str
+    """What texts go through before they are exported."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,11 +78,15 @@ def create_app(desk: Desk, doors: Doors, *, lifespan: AbstractAsyncContextManage
     """`lifespan` is entered when the server starts and left when it stops."""
     metrics, open_streams = Metrics(), OpenStreams()
     admission = Admission(doors.limits.max_concurrent, doors.limits.max_queue, observe=metrics.shed)
-    answering = Answering(desk, admission, metrics, doors.limits, doors.public_url.rstrip("/") if doors.public_url else None)
+    spans = AnswerSpans(doors.exporting, metrics, doors.redact)
+    desk.recorder.failed = metrics.not_recorded
+    answering = Answering(desk, admission, metrics, spans, doors.limits, doors.public_url.rstrip("/") if doors.public_url else None)
+
+    own_origin = origin_of(doors.public_url)
 
     @asynccontextmanager
     async def run(_: FastAPI) -> AsyncIterator[None]:
-        with admission:
+        with spans.exporting(), admission:
             if lifespan is None:
                 yield
             else:
@@ -88,9 +105,13 @@ def create_app(desk: Desk, doors: Doors, *, lifespan: AbstractAsyncContextManage
     routers = (
         ask_routes(answering, open_streams),
         chunk_routes(answering),
+        trace_routes(answering),
         openai_routes(answering, open_streams, openwebui_events=doors.openwebui_events),
         health_routes(answering),
         service_routes(answering),
+        index_routes(answering),
+        home_routes(answering),
+        signing_in_routes(doors.keyring, own_origin),
     )
     for router in routers:
         app.include_router(router)
@@ -98,9 +119,15 @@ def create_app(desk: Desk, doors: Doors, *, lifespan: AbstractAsyncContextManage
     _watch(metrics, answering, open_streams, [path for route in known if (path := getattr(route, "path", None))])
     _add_error_handlers(app, metrics)
     app.add_middleware(Shedding, admission=admission)
-    app.add_middleware(GateMiddleware, keyring=doors.keyring, allowed_hosts=doors.allowed_hosts, cors_origins=doors.cors_origins)
-    ended = _Endings(metrics, log_requests=doors.log_requests)
-    app.add_middleware(TraceMiddleware, max_body_bytes=doors.limits.max_body_bytes, ended=ended)
+    app.add_middleware(
+        GateMiddleware,
+        keyring=doors.keyring,
+        allowed_hosts=doors.allowed_hosts,
+        cors_origins=doors.cors_origins,
+        own_origin=own_origin,
+    )
+    ended = _Endings(metrics, spans, log_requests=doors.log_requests)
+    app.add_middleware(TraceMiddleware, max_body_bytes=doors.limits.max_body_bytes, ended=ended, span_of=spans.of_request)
     app.add_middleware(SecurityHeaders)
     return App(app, open_streams, admission)
 
@@ -125,15 +152,31 @@ def _watch(metrics: Metrics, answering: Answering, open_streams: OpenStreams, ro
 
 
 class _Endings:
-    """Counts and logs each request when it is over."""
+    """Counts and logs each request when it is over, and makes a span of one that was to be answered."""
 
-    def __init__(self, metrics: Metrics, *, log_requests: bool) -> None:
+    def __init__(self, metrics: Metrics, spans: AnswerSpans, *, log_requests: bool) -> None:
         self._metrics = metrics
+        self._spans = spans
         self._log_requests = log_requests
 
     def __call__(self, ended: Ended) -> None:
         self._metrics.request(ended.route, ended.status, ended.duration_s, ended.ids.trace_id)
         outcome = ended.outcome
+        if ended.route in _ANSWERING:
+            self._spans.served(
+                Served(
+                    span=ended.span,
+                    caller=ended.caller,
+                    method=ended.method,
+                    route=ended.route,
+                    status=ended.status,
+                    start_ns=ended.start_ns,
+                    end_ns=ended.start_ns + round(ended.duration_s * 1e9),
+                    error=outcome.error,
+                    answer_id=outcome.answer_id,
+                    lineage=outcome.lineage,
+                )
+            )
         if outcome.error is not None:
             self._metrics.failed(outcome.error, outcome.stage, ended.ids.trace_id)
         if outcome.error == "rate_limited":
@@ -164,19 +207,19 @@ class _Endings:
 
 
 def _add_error_handlers(app: FastAPI, metrics: Metrics) -> None:
-    def refused(status: int, body: ErrorReply, headers: dict[str, str] | None = None) -> Response:
+    def refused(request: Request, status: int, body: ErrorReply, headers: dict[str, str] | None = None) -> Response:
         current_outcome().failed(body.error.code, body.error.stage)
         if status == 422 and body.error.param:
             metrics.validation_failure(body.error.param)
-        return as_response(status, body, headers)
+        return refusal_for(request.scope, status, body, headers, caller=current_caller())
 
     @app.exception_handler(RagError)
-    async def rag_error(_: Request, error: RagError) -> Response:
+    async def rag_error(request: Request, error: RagError) -> Response:
         ids = current_ids()
         status, body = from_rag_error(error, trace_id=ids.trace_id, request_id=ids.request_id)
         if body.error.code == "internal":
             logger.error("%s, trace %s: %s", error.code, ids.trace_id, error.message, exc_info=error)
-        return refused(status, body)
+        return refused(request, status, body)
 
     @app.exception_handler(RequestValidationError)
     async def validation_error(request: Request, error: RequestValidationError) -> Response:
@@ -184,7 +227,7 @@ def _add_error_handlers(app: FastAPI, metrics: Metrics) -> None:
         taken = getattr(request.scope.get("route"), "body_field", None)
         body_type = taken.field_info.annotation if taken is not None else None
         status, body = from_validation(error, body_type=body_type, trace_id=ids.trace_id, request_id=ids.request_id)
-        return refused(status, body)
+        return refused(request, status, body)
 
     @app.exception_handler(HTTPException)
     async def http_error(request: Request, error: HTTPException) -> Response:
@@ -204,4 +247,5 @@ def _add_error_handlers(app: FastAPI, metrics: Metrics) -> None:
         }
         shown = message.get(error.status_code, str(error.detail))
         code = codes.get(error.status_code, "invalid_request")
-        return refused(*error_reply(code, shown, trace_id=ids.trace_id, request_id=ids.request_id), headers=dict(error.headers or {}))
+        reply = error_reply(code, shown, trace_id=ids.trace_id, request_id=ids.request_id)
+        return refused(request, *reply, headers=dict(error.headers or {}))

@@ -6,8 +6,11 @@ There is no Strict-Transport-Security: who ends TLS, the proxy, says that.
 import ipaddress
 import re
 from collections.abc import Collection
+from typing import Literal
+from urllib.parse import urlsplit
 
 from starlette._utils import get_route_path
+from starlette.datastructures import Headers
 from starlette.middleware.cors import CORSMiddleware
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -32,6 +35,9 @@ _SWAGGER = (
 )
 """For the page that FastAPI makes at /docs: its inline script, its two files from a content network, its icon, the pictures in its style
 sheet, and calls of the service itself."""
+
+Sender = Literal["ours", "foreign", "unknown"]
+"""Whose page made a browser send a request."""
 
 _Headers = tuple[tuple[bytes, bytes], ...]
 
@@ -82,6 +88,38 @@ def _headers_for(path: str, status: int) -> _Headers:
     if path == "/openapi.json":
         return _DOCS_DATA
     return _DOCS_PAGE if path == "/docs" or path.startswith("/docs/") else _REPLY
+
+
+def accepts_page(scope: Scope) -> bool:
+    """Browsers say so; programs get JSON."""
+    return "text/html" in Headers(scope=scope).get("accept", "")
+
+
+def changes_something(scope: Scope) -> bool:
+    return scope["method"] not in ("GET", "HEAD", "OPTIONS")
+
+
+def sent_from(scope: Scope, origins: Collection[str] = ()) -> Sender:
+    """`ours` for a page of this service or of one of `origins`, `foreign` for one of anybody else, `unknown` where no browser says.
+
+    `origins` are as `checked_origins` gives them. The fetch metadata of a browser cannot be forged by a page; where there is none, as over
+    plain HTTP, the origin must be the host that was asked.
+    """
+    headers = Headers(scope=scope)
+    origin, site = headers.get("origin"), headers.get("sec-fetch-site")
+    if origin is not None and origin.lower() in origins:
+        return "ours"
+    if site is not None:
+        return "ours" if site in ("same-origin", "none") else "foreign"
+    if origin is None:
+        return "unknown"
+    return "ours" if origin.lower().partition("://")[2] == headers.get("host", "").lower() else "foreign"
+
+
+def origin_of(url: str | None) -> str | None:
+    """Scheme, host and port of a URL, as browsers send them; None for what has none."""
+    parts = urlsplit(url or "")
+    return f"{parts.scheme}://{parts.netloc}".lower() if parts.scheme and parts.netloc else None
 
 
 def with_cors(app: ASGIApp, origins: Collection[str]) -> ASGIApp:

@@ -38,6 +38,7 @@ STATUS: dict[str, int] = {
     "shutting_down": 503,
     "generator_paused": 503,
     "storage_failed": 503,
+    "not_recorded": 503,
     "embedder_error": 502,
     "generator_error": 502,
     "deadline_exceeded": 504,

@@ -3,7 +3,7 @@
 from contextvars import ContextVar
 from dataclasses import dataclass
 
-from rag_service.record import Record, Search
+from rag_service.record import Lineage, Record, Search
 
 
 @dataclass(slots=True)
@@ -22,17 +22,20 @@ class Outcome:
     cached: bool | None = None
     key_id: str | None = None
     question: str | None = None
+    lineage: Lineage | None = None
+    """Of the release that was at work."""
 
     def failed(self, code: str, stage: str | None = None) -> None:
         self.error, self.stage = code, stage
 
     def of_record(self, record: Record) -> None:
-        self.answer_id, self.release = record.answer_id, record.lineage.release.id
+        self.answer_id, self.release, self.lineage = record.answer_id, record.lineage.release.id, record.lineage
         self.outcome, self.abstain_reason = record.status, record.abstain_reason
         self.cached, self.question = record.repeats is not None, record.question
 
     def of_search(self, search: Search) -> None:
-        self.release, self.outcome, self.question = search.attempt.lineage.release.id, "searched", search.question
+        self.lineage = search.attempt.lineage
+        self.release, self.outcome, self.question = self.lineage.release.id, "searched", search.question
 
 
 _current: ContextVar[Outcome] = ContextVar("outcome")

@@ -10,13 +10,14 @@ from collections.abc import Callable
 from contextvars import ContextVar
 from dataclasses import dataclass
 
+from opentelemetry.trace import SpanContext
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from rag_service.api.errors import as_response, error_reply, internal_error
 from rag_service.api.outcome import Outcome, begin_outcome
-from rag_service.telemetry.spans import remote_context, within
+from rag_service.telemetry.spans import remote_context, request_span, within
 
 logger = logging.getLogger("rag_service.api")
 
@@ -56,6 +57,11 @@ class Ended:
     duration_s: float
     ids: RequestIds
     outcome: Outcome
+    span: SpanContext
+    caller: SpanContext | None
+    """The span that it was sent from, where it said so."""
+    start_ns: int
+    """Nanoseconds since 1970."""
 
 
 _DRAINED_BYTES = 16 * 2**20
@@ -63,19 +69,29 @@ _DRAINED_BYTES = 16 * 2**20
 
 
 class TraceMiddleware:
-    """`ended` is told of every request; it must be quick and not raise."""
+    """`ended` is told of every request, and `span_of` gives its span, by the caller's and the path; both must be quick and not raise."""
 
-    def __init__(self, app: ASGIApp, *, max_body_bytes: int, ended: Callable[[Ended], None] = lambda _: None) -> None:
+    def __init__(
+        self,
+        app: ASGIApp,
+        *,
+        max_body_bytes: int,
+        ended: Callable[[Ended], None] = lambda _: None,
+        span_of: Callable[[SpanContext | None, str], SpanContext] = lambda caller, _: request_span(caller),
+    ) -> None:
         self._app = app
         self._max_body_bytes = max_body_bytes
         self._ended = ended
+        self._span_of = span_of
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
         headers = Headers(scope=scope)
-        with within(remote_context(headers.get("traceparent"))) as trace_id:
+        caller, start_ns = remote_context(headers.get("traceparent"), headers.get("tracestate")), time.time_ns()
+        span = self._span_of(caller, scope["path"])
+        with within(span) as trace_id:
             asked = headers.get(REQUEST_HEADER, "")
             ids = RequestIds(trace_id, asked if _REQUEST_ID.fullmatch(asked) else None, time.monotonic())
             token, outcome = _current.set(ids), begin_outcome()
@@ -85,7 +101,8 @@ class TraceMiddleware:
             finally:
                 _current.reset(token)
                 route = getattr(scope.get("route"), "path", None)
-                self._ended(Ended(scope["method"], route, status, time.monotonic() - ids.arrived_s, ids, outcome))
+                duration_s = time.monotonic() - ids.arrived_s
+                self._ended(Ended(scope["method"], route, status, duration_s, ids, outcome, span, caller, start_ns))
 
     async def _answer(self, scope: Scope, receive: Receive, send: Send, headers: Headers, ids: RequestIds, outcome: Outcome) -> int:
         """The status of the reply."""

@@ -11,8 +11,10 @@ from rag_service.catalog import Catalog
 from rag_service.cli.options import GeneratorOption, IndexesOption, JsonOption, NameOption
 from rag_service.console import err, errors_in_words, out
 from rag_service.question import Question
+from rag_service.record import Record
 from rag_service.reply import AskReply, CitationReply, reply_to
-from rag_service.settings import load_settings
+from rag_service.settings import Settings, load_settings
+from rag_service.wiring.desks import recorder_of
 from rag_service.wiring.releases import open_release, remember, with_generator
 
 _WHY = {
@@ -47,12 +49,21 @@ def ask(
         if opened.differences:
             changed = " and ".join(opened.differences)
             err.print(f"[yellow]warning[/yellow] {changed} changed since release {active.id} was activated; what is here now answers")
-        record = opened.pipeline.ask(Question(question, top_k=top_k, min_score=min_score))
+        record = _recorded(opened.pipeline.ask(Question(question, top_k=top_k, min_score=min_score)), settings)
         reply = reply_to(record, include_chunks=as_json)
     if as_json:
         out.print_json(reply.model_dump_json())
     else:
         _print(reply)
+
+
+def _recorded(record: Record, settings: Settings) -> Record:
+    """With a warning where the ledger cannot be written; raises `NotRecorded` where the settings are strict."""
+    recorder = recorder_of(settings)
+    recorder.start()
+    kept = recorder.keep(record, key_id=None)
+    recorder.close()
+    return kept
 
 
 def _print(reply: AskReply) -> None:
@@ -94,6 +105,7 @@ def _print_trace(reply: AskReply) -> None:
         "generator": f"{trace.generator.name} {trace.generator.digest[7:19]}",
         "image": image,
         "answer": f"{reply.answer_id} · trace {reply.trace_id}",
+        "recorded": f"entry {trace.receipt.seq}" if trace.receipt else f"no: {trace.unknown['receipt']}",
         "ms": f"{timings} · total {reply.timings_ms['total']:.1f}",
     }
     out.print()

@@ -3,6 +3,7 @@
 import errno
 import json
 import logging
+import os
 import socket
 from collections.abc import AsyncIterator
 from contextlib import ExitStack, asynccontextmanager
@@ -23,9 +24,12 @@ from rag_service.console import err, errors_in_words, fail
 from rag_service.errors import Conflict, InvalidSettings, RagError
 from rag_service.keys import Keyring
 from rag_service.opened import Opened
+from rag_service.redaction import redact
 from rag_service.release import Release
 from rag_service.settings import RELEASE_FIELDS, Settings, explicitly_set, load_settings
+from rag_service.telemetry import span_names as names
 from rag_service.telemetry.logs import configure_logging
+from rag_service.telemetry.otel_variables import exporting_by
 from rag_service.wiring.desks import max_concurrent, max_queue, open_desk
 from rag_service.wiring.generators import generator_spec
 
@@ -77,6 +81,7 @@ def _run(settings: Settings, catalog: Catalog, listener: socket.socket, doors: D
         desk.service.drain()
 
     desk = open_desk(settings, catalog)
+    desk.recorder.start()
     app = create_app(desk, doors, lifespan=lifespan())
     server = DrainingServer(
         app.asgi,
@@ -85,7 +90,10 @@ def _run(settings: Settings, catalog: Catalog, listener: socket.socket, doors: D
         drain=desk.service.drain,
         on_grace_over=app.open_streams.expire,
     )
-    serve_until_signal(server, listener)
+    try:
+        serve_until_signal(server, listener)
+    finally:
+        desk.recorder.close()
     return problems[0] if problems else None
 
 
@@ -145,7 +153,16 @@ def _doors(settings: Settings, release: Release) -> Doors:
         docs=settings.docs,
         openwebui_events=settings.openwebui_events,
         log_requests=settings.log_requests,
+        exporting=exporting_by(os.environ, _declared(settings)),
+        redact=redact,
     )
+
+
+def _declared(settings: Settings) -> dict[str, object]:
+    """What the deployment says of itself, for the resource of exported spans."""
+    images = (settings.container_image,) if settings.container_image else None
+    said = {names.ENVIRONMENT: settings.environment, names.COMMIT: settings.code_commit, names.IMAGE_DIGESTS: images}
+    return {name: value for name, value in said.items() if value is not None}
 
 
 def _is_loopback(host: str) -> bool:

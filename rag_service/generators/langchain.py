@@ -22,6 +22,7 @@ from rag_service.generators.detached import CallerLeft, DetachedCalls, Tell
 from rag_service.generators.provider_errors import redacted, translated
 from rag_service.generators.refused import PromptRefused
 from rag_service.generators.transcript import Transcript
+from rag_service.telemetry.spans import current_traceparent
 from rag_service.types import NO_SAMPLING, Completion, Prompt, Sampling, Usage
 
 _FRAMING_TOKENS = 16
@@ -81,6 +82,8 @@ class LangChainGenerator:
         }
         if _field(model, "seed") is not None:
             self._parameters["seed"] = seed
+        self._takes_headers = name.startswith("openai:") and base_url is not None
+        """Whether a call says which trace it is part of: to a server of one's own, whose client takes headers with each call."""
         self._calls = DetachedCalls(max_running, name=name)
 
     @classmethod
@@ -191,6 +194,8 @@ class LangChainGenerator:
         """A failure is returned rather than raised, so that it does not carry the provider's error along."""
         try:
             model, others = _sampling_as(self._model, sampling, ollama=self._name.startswith("ollama:"))
+            if self._takes_headers and (traceparent := current_traceparent()) is not None:
+                others["extra_headers"] = {"traceparent": traceparent}
             return _streamed(model, messages, others, tell) if streamed else _whole(model, messages, others)
         except CallerLeft:
             raise

@@ -5,12 +5,13 @@ Three levels of watching, because each has other causes and other people who act
     service   is it up, fast enough, and how full
               rag_request_duration_seconds{route,status}   rag_errors_total{code,stage}   rag_shed_total{reason}
               rag_ready   rag_in_flight   rag_queue_depth   rag_open_streams   rag_cache_bytes   rag_cache_hits_total
+              rag_spans_exported_total   rag_spans_dropped_total{reason}   rag_ledger_failures_total
               rag_release_info{release,index,index_version,embedding_model,prompt,generator}
               rag_deployment_info{version,commit,image,environment}
     model     does it answer as it used to
               rag_answers_total{status}   rag_abstentions_total{reason}   rag_searches_total
               rag_stage_duration_seconds{stage}   rag_top_score   rag_score_gap   rag_answer_chars
-              rag_tokens_total{kind}   rag_citations_total{verbatim}
+              rag_tokens_total{kind}   rag_citations_total{verbatim}   rag_replays_total{verdict}
     data      are the questions and the documents what they used to be
               rag_question_chars   rag_validation_failures_total{field}   rag_warnings_total{code}
               rag_index_documents   rag_index_chunks   rag_index_built_timestamp_seconds
@@ -52,6 +53,10 @@ CATALOGUE: tuple[Described, ...] = (
     Described("rag_open_streams", "gauge", (), "service", "Answers that are being streamed to a client."),
     Described("rag_cache_bytes", "gauge", (), "service", "Memory that answers kept for repetition take."),
     Described("rag_cache_hits_total", "counter", (), "service", "Answers repeated from the cache."),
+    Described("rag_spans_exported_total", "counter", (), "service", "Spans that the collector took."),
+    Described("rag_spans_dropped_total", "counter", ("reason",), "service", "Spans that were lost, by why; answers are not affected."),
+    Described("rag_ledger_failures_total", "counter", (), "service", "Answers whose record could not be written."),
+    Described("rag_replays_total", "counter", ("verdict",), "model", "Answers that were made again, by what came of it."),
     Described("rag_release_info", "info", _RELEASE, "service", "Which release answers now: one series, of value 1."),
     Described("rag_deployment_info", "info", _DEPLOYMENT, "service", "Which code runs, and where: one series, of value 1."),
     Described("rag_answers_total", "counter", ("status",), "model", "Answers and abstentions, those from the cache included."),

@@ -24,6 +24,7 @@ from prometheus_client.registry import Collector
 from rag_service.errors import RagError
 from rag_service.record import Lineage, Record, Search, Stage, StageName
 from rag_service.telemetry.metric_catalogue import CATALOGUE
+from rag_service.telemetry.span_export import DropReason
 from rag_service.types import AbstainReason, Notice, WarningCode
 
 logger = logging.getLogger("rag_service.telemetry")
@@ -44,6 +45,7 @@ _GAP = (0, 0.005, 0.01, 0.02, 0.03, 0.05, 0.075, 0.1, 0.15, 0.2, 0.3, 0.5, 1, 2)
 _CHARS = (10, 25, 50, 100, 200, 400, 800, 1600, 3200, 6400, 12_800, 25_600)
 
 _STAGES: tuple[str, ...] = get_args(StageName)
+_VERDICTS = ("exact", "same_context", "diverged_at", "not_replayable")
 _STATUSES = frozenset({str(status.value) for status in HTTPStatus} | {"499"})  # 499: nginx's, for a client that has gone
 _HTTP_CODES = ("invalid_json", "method_not_allowed", "payload_too_large", "unsupported_media_type")
 """Codes of errors that only HTTP has; all others are in the tree of `errors`."""
@@ -110,6 +112,10 @@ class Metrics:
         self._question_chars = self._histogram("rag_question_chars", _CHARS)
         self._validation_failures = _Series(self._counter("rag_validation_failures_total"), ())
         self._warnings = _Series(self._counter("rag_warnings_total"), get_args(WarningCode))
+        self._ledger_failures = self._counter("rag_ledger_failures_total")
+        self._replays = _Series(self._counter("rag_replays_total"), _VERDICTS)
+        self._spans_exported = self._counter("rag_spans_exported_total")
+        self._spans_dropped = _Series(self._counter("rag_spans_dropped_total"), get_args(DropReason))
 
     def know(self, *, routes: Iterable[str] = (), fields: Iterable[str] = (), codes: Iterable[str] = ()) -> None:
         """Adds to what `route`, `field` and `code` may say; all else is `other`. Routes are templates, such as `/traces/{id}`."""
@@ -168,6 +174,19 @@ class Metrics:
 
     def shed(self, reason: ShedReason) -> None:
         self._shed[reason].inc()
+
+    def not_recorded(self) -> None:
+        self._ledger_failures.inc()
+
+    def replayed(self, verdict: str) -> None:
+        """`verdict` without its detail."""
+        self._replays[verdict].inc()
+
+    def spans_exported(self, spans: int) -> None:
+        self._spans_exported.inc(spans)
+
+    def spans_dropped(self, reason: DropReason, spans: int) -> None:
+        self._spans_dropped[reason].inc(spans)
 
     def exposition(self, accept: str = "") -> tuple[bytes, str]:
         """Body and content type for an `Accept` header: OpenMetrics, which alone has exemplars, where it is asked for; else text 0.0.4."""

@@ -3,6 +3,7 @@
 import logging
 import os
 from collections.abc import Callable
+from pathlib import Path
 
 from rag_service.answer_cache import AnswerCache
 from rag_service.archive import Archive
@@ -11,11 +12,18 @@ from rag_service.catalog import Catalog
 from rag_service.deployment import Deployment
 from rag_service.desk import Desk
 from rag_service.errors import RagError, ReleaseUnavailable
+from rag_service.kept import Retention
+from rag_service.ledger.sqlite import SqliteLedger
 from rag_service.opened import Opened, Report
 from rag_service.pinned import Pinned
+from rag_service.ports import Ledger
+from rag_service.recording import Recorder
+from rag_service.records import Records
 from rag_service.release import Release
 from rag_service.serving import Service
 from rag_service.settings import Settings
+from rag_service.shelf import Shelf
+from rag_service.wiring.replaying import Artefacts
 from rag_service.wiring.releases import deployment_of, open_chunks, open_release, remember
 
 logger = logging.getLogger("rag_service.wiring")
@@ -35,13 +43,44 @@ def open_desk(settings: Settings, catalog: Catalog) -> Desk:
             remember(catalog, name, opened)
         return opened
 
+    recorder, service = recorder_of(settings), Service(lambda: catalog.active_id(name), open_active)
     return Desk(
-        Service(lambda: catalog.active_id(name), open_active),
+        service,
         cache=AnswerCache(settings.cache_mib * 2**20),
         pinned=Pinned(_opener(settings, catalog, deployment), most=settings.pinned_releases),
         archive=Archive(lambda: catalog.versions(name)[::-1], lambda version: open_chunks(catalog, name, version)),
         release_of_version=lambda version: catalog.release_of_version(name, version),
+        recorder=recorder,
+        records=records_of(settings, catalog, recorder.ledger, deployment=deployment, active=lambda: service.current),
+        shelf=Shelf(catalog, name),
     )
+
+
+def records_of(
+    settings: Settings,
+    catalog: Catalog,
+    ledger: Ledger | None,
+    *,
+    deployment: Deployment,
+    active: Callable[[], Pipeline | None] = lambda: None,
+) -> Records:
+    artefacts = Artefacts(settings, catalog, deployment, active=active)
+    return Records(ledger, active=active, open_release=artefacts.open, missing=artefacts.missing, deployment=deployment)
+
+
+def recorder_of(settings: Settings) -> Recorder:
+    """Opens nothing yet."""
+    days, mib = settings.ledger_max_days, settings.ledger_max_mib
+    return Recorder(
+        None if settings.records == "off" else SqliteLedger(ledger_path(settings)),
+        content="digest" if settings.records == "digest" else "full",
+        strict=settings.ledger_strict,
+        retention=Retention(max_age_s=days * 86_400 if days else None, max_bytes=mib * 2**20 if mib else None),
+    )
+
+
+def ledger_path(settings: Settings) -> Path:
+    return settings.ledger or settings.indexes / "ledger.sqlite"
 
 
 def _opener(settings: Settings, catalog: Catalog, deployment: Deployment) -> Callable[[str], Pipeline]:

@@ -26,9 +26,11 @@ from rag_service.errors import NotFound
 from rag_service.keys import Keyring
 from rag_service.opened import CHECKS, Opened, Report
 from rag_service.pinned import Pinned
+from rag_service.recording import Recorder
 from rag_service.serving import Service
 from rag_service.settings import load_settings
 from rag_service.wiring.desks import open_desk
+from tests.doubles import no_records
 
 LIMITS = Limits(
     max_question_chars=4000,
@@ -152,6 +154,8 @@ def desk_for(service: Service) -> Desk:
         pinned=Pinned(no_release, most=1),
         archive=Archive(list, no_chunks),
         release_of_version=no_release,
+        recorder=Recorder(None),
+        records=no_records(),
     )
 
 

@@ -25,6 +25,8 @@ class Scene:
     before_piece: Callable[[int], object] = lambda _: None
     """Called with the number of each streamed piece before it is sent."""
     asked: list[dict[str, Any]] = field(default_factory=list)
+    headers: list[dict[str, str]] = field(default_factory=list)
+    """Of each request, names in lower case."""
     sent: int = 0
     """Pieces of streams that have gone out."""
     hung_up: threading.Event = field(default_factory=threading.Event)
@@ -44,6 +46,7 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         scene = self.server.scene
         body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
         scene.asked.append({"path": self.path, **body})
+        scene.headers.append({name.lower(): value for name, value in self.headers.items()})
         streamed = bool(body.get("stream"))
         if scene.raw is not None:
             parts = scene.raw

@@ -10,6 +10,7 @@ import pytest
 from rag_service.cancellation import Cancellation
 from rag_service.errors import Cancelled, DeadlineExceeded, GeneratorFailed
 from rag_service.generators.langchain import LangChainGenerator
+from rag_service.telemetry.spans import current_traceparent, new_trace, stage_span, within
 from rag_service.types import Prompt, Sampling, Usage
 from tests.generators.chat_server import Scene, providing, until
 
@@ -47,6 +48,20 @@ def test_sampling_replaces_what_the_model_was_opened_with_for_one_call(streams: 
     sent = [(request["max_completion_tokens"], request["temperature"], request["seed"]) for request in scene.asked]
     assert sent == [(1, 0.7, 9), (64, 0.0, 0), (64, 0.0, 1)]
     assert not any("max_tokens" in request for request in scene.asked)
+
+
+@pytest.mark.parametrize("streams", [False, True])
+def test_the_server_is_told_which_trace_its_call_is_part_of(streams: bool) -> None:
+    scene = Scene()
+    write = (lambda _: None) if streams else None
+    with providing(scene) as base_url:
+        generator = LangChainGenerator.open("openai:tiny", base_url=base_url)
+        with within(new_trace()), stage_span("generate"):
+            expected = current_traceparent()
+            generator.generate(PROMPT, write=write)
+        generator.generate(PROMPT, write=write)
+    assert expected is not None
+    assert [headers.get("traceparent") for headers in scene.headers] == [expected, None]
 
 
 def test_without_a_seed_none_is_sent_but_one_may_be_asked_for() -> None:

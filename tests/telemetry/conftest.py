@@ -1,19 +1,22 @@
 """Records as `ask` makes them, made by hand: what is measured and logged must not depend on an encoder."""
 
 import dataclasses
+import itertools
 from collections.abc import Callable
 from datetime import UTC, datetime
 
 import numpy as np
 import pytest
+from opentelemetry.trace import SpanContext, TraceFlags
 
 from rag_service.deployment import Deployment, Image
 from rag_service.record import Attempt, EmbedderIdentity, IndexIdentity, Lineage, Parameters, Record, Scope, Stage, StageName
 from rag_service.release import CodeRef, GeneratorRef, IndexRef, NamedDigest, PromptRef, Release, Retrieval
+from rag_service.telemetry.spans import span_of_answer
 from rag_service.types import Chunk, ChunkId, Citation, DocumentId, Hit, Usage
 
 DIGEST = "sha256:" + "a" * 64
-TRACE_ID = "4bf92f3577b34da6a3ce929d0e0e4736"
+TRACE_ID, PARENT_ID = "4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7"
 STAGES: dict[StageName, float] = {"embed": 4.0, "retrieve": 0.7, "prompt": 0.2, "generate": 120.0, "cite": 0.3}
 ANSWER = "There are 28 days of paid holiday [1]."
 
@@ -58,14 +61,19 @@ def make_record() -> MakeRecord:
     def make(*, scores: tuple[float, ...] = (0.71, 0.52), trace_id: str = TRACE_ID, **fields: object) -> Record:
         lineage = lineage_of()
         parameters = Parameters(5, 0.35, lineage.release.prompt, {}, None, None, ())
-        stages = tuple(Stage(name, DIGEST, duration_ms) for name, duration_ms in STAGES.items())
+        began_ms = itertools.accumulate(STAGES.values(), initial=0.5)
+        stages = tuple(Stage(name, DIGEST, duration_ms, at) for (name, duration_ms), at in zip(STAGES.items(), began_ms, strict=False))
+        total_ms = sum(STAGES.values()) + 1
+        answer_id, created_at = "ans_018c00000000aaaaaaaaaaaaaaaaaaaa", datetime(2026, 1, 2, tzinfo=UTC)
+        parent = SpanContext(int(trace_id, 16), int(PARENT_ID, 16), is_remote=False, trace_flags=TraceFlags(1))
+        span = span_of_answer(answer_id, parent, created_at, ended_ms=total_ms)
         hits = tuple(hit(number, score) for number, score in enumerate(scores))
         cited = tuple(Citation(1, found.chunk, found.score, (34, 37), "28 days", (19, 26), (19, 26), True) for found in hits[:1])
         record = Record(
-            answer_id="ans_018c00000000aaaaaaaaaaaaaaaaaaaa",
-            attempt=Attempt(trace_id, lineage, parameters, Scope(5, 9), stages),
+            answer_id=answer_id,
+            attempt=Attempt(trace_id, lineage, parameters, Scope(5, 9), stages, span),
             request_id=None,
-            created_at=datetime(2026, 1, 2, tzinfo=UTC),
+            created_at=created_at,
             question="How many days of paid holiday does an employee have?",
             history=(),
             query="How many days of paid holiday does an employee have?",
@@ -80,7 +88,7 @@ def make_record() -> MakeRecord:
             citations=cited,
             notices=(),
             usage=Usage(310, 42),
-            timings_ms={"total": sum(STAGES.values())},
+            timings_ms={"total": total_ms},
         )
         return dataclasses.replace(record, **fields)
 
