@@ -1,4 +1,4 @@
-"""`python -m benchmarks [NAME …]`: without a name those that `make bench` runs; load, http, memory, otlp, records and replays are run by name."""
+"""`python -m benchmarks [NAME …]`: without a name those that `make bench` runs; the others are run by name."""
 
 import argparse
 

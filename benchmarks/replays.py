@@ -1,7 +1,7 @@
 """How many recorded answers can be made again to the bit: by another process, from the ledger and the artefacts on the disk.
 
-1,000 questions of three sets with the extractive generator, and 50 with a GGUF model. Among them are follow-ups in a conversation, questions
-with settings of their own, filtered ones, and such that cannot be answered. Uses the sets in ../shared/data; says so where they are absent.
+1,000 questions of three sets with the extractive generator, and 50 with a GGUF model. Among them are follow-ups in a conversation,
+questions with settings of their own, filtered ones, and such that cannot be answered. Uses the sets in ../shared/data; says so where they are absent.
 """
 
 import os
@@ -62,7 +62,9 @@ def _record(settings: Settings, name: str, share: int) -> Counter[str]:
     encoder_folder(settings)
     catalog, kinds = Catalog(settings.indexes), Counter[str]()
     built = build(settings, catalog, settings.name, str(DATA / name / "corpus.jsonl"), Silent())
-    pipeline = open_release(settings, catalog, settings.name, make_release(settings, catalog, settings.name, built.manifest.version)).pipeline
+    pipeline = open_release(
+        settings, catalog, settings.name, make_release(settings, catalog, settings.name, built.manifest.version)
+    ).pipeline
     recorder = recorder_of(settings)
     for kind, question in islice(_questions(pipeline, name), share):
         try:

@@ -63,6 +63,12 @@ class Desk:
         self._archive = archive
         self._release_of_version = release_of_version
 
+    @property
+    def active_release(self) -> str | None:
+        """Id of what answers now."""
+        current = self.service.current
+        return current.lineage.release.id if current else None
+
     def admit(self, pin: Pin, access: Filter | None = None) -> Pipeline | None:
         """The pipeline for a request, or None where it has to be opened first.
 

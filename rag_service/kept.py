@@ -158,3 +158,6 @@ class Retention:
 
     max_age_s: float | None = None
     max_bytes: int | None = None
+
+
+KEEP_EVERYTHING = Retention()

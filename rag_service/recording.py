@@ -13,7 +13,7 @@ from contextlib import suppress
 from dataclasses import replace
 
 from rag_service.errors import NotRecorded, RagError
-from rag_service.kept import Content, Retention
+from rag_service.kept import KEEP_EVERYTHING, Content, Retention
 from rag_service.ports import Ledger
 from rag_service.record import Receipt, Record
 from rag_service.stored_record import entry_of
@@ -34,7 +34,7 @@ class Recorder:
         *,
         content: Content = "full",
         strict: bool = False,
-        retention: Retention = Retention(),
+        retention: Retention = KEEP_EVERYTHING,
     ) -> None:
         self.ledger = ledger
         self.strict = strict
@@ -103,7 +103,7 @@ class Recorder:
             logger.error("%s: %s: %s", what, error.message, error.hint)
 
     def _prune_if_due(self) -> None:
-        if self._retention == Retention():
+        if self._retention == KEEP_EVERYTHING:
             return
         with self._lock:
             due = time.monotonic() >= self._prune_at_s

@@ -77,13 +77,15 @@ class Records:
         first, second = self.show(a, access), self.show(b, access)
         return first, second, compare(first, second)
 
-    def replay(self, identifier: str, access: Filter | None = None) -> tuple[Kept, Replay]:
-        """Raises `Forbidden` for a limited caller where another release than the active one made the answer: see `Desk.admit`."""
+    def replay(self, identifier: str, access: Filter | None = None) -> tuple[Kept, Replay, Record | None]:
+        """The record, the verdict, and what was made now. Raises `Forbidden` for a limited caller where another release than the active one made the answer: see `Desk.admit`."""
         kept = self.show(identifier, access)
         active = self._active()
         if access is not None and (active is None or active.lineage.release != kept.record.lineage.release):
-            raise Forbidden("this key sees a part of the documents, and that only in the active release", hint="this answer is from another")
-        return kept, replay(kept, self._open_release, self._deployment)
+            raise Forbidden(
+                "this key sees a part of the documents, and that only in the active release", hint="this answer is from another"
+            )
+        return kept, *replay(kept, self._open_release, self._deployment)
 
     def rate(self, identifier: str, feedback: Feedback, access: Filter | None = None, *, only_of_key: str | None = None) -> Receipt:
         """`only_of_key` limits it to answers that this key asked for: for others there is no such record."""

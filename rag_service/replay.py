@@ -81,18 +81,21 @@ Open = Callable[[Lineage], Opened | Missing]
 """Opens the release of a record, or says what of it is missing."""
 
 
-def replay(kept: Kept, open_release: Open, here: Deployment) -> Replay:
-    """Takes as long as the answer took, and about a second more where its release has to be opened first."""
+def replay(kept: Kept, open_release: Open, here: Deployment) -> tuple[Replay, Record | None]:
+    """The verdict, and what was made, if anything was. Takes as long as the answer took, and about a second more where its release has to
+    be opened first.
+    """
     missing = withheld(kept)
     opened = missing or open_release(kept.record.lineage)
     if isinstance(opened, Missing):
-        return _not_replayable(kept, opened)
+        return _not_replayable(kept, opened), None
     began_s = time.perf_counter()
     try:
         made = opened.pipeline.ask(question_of(kept.record))
     except RagError as error:
-        return _not_replayable(kept, Missing(error.code, f"making it again failed: {error.message}"))
-    return _verdict(kept, made, differs_here=_differs(opened, kept.record.lineage, here), duration_s=time.perf_counter() - began_s)
+        return _not_replayable(kept, Missing(error.code, f"making it again failed: {error.message}")), None
+    duration_s = time.perf_counter() - began_s
+    return _verdict(kept, made, differs_here=_differs(opened, kept.record.lineage, here), duration_s=duration_s), made
 
 
 def withheld(kept: Kept) -> Missing | None:

@@ -124,7 +124,7 @@ class Trace(Outgoing):
     scope: ScopeTrace | None = Field(description="What part of the index could be searched; null before the search.")
     overrides: list[str] = Field(description="Settings of the release that the request replaced; their values here are those used.")
     stages: list[StageTrace]
-    recorded: bool | None = Field(description="Whether the record was durably written before this went out; null where it is not known yet.")
+    recorded: bool | None = Field(description="Whether the record was on the disk before this went out; null where it is not known yet.")
     receipt: ReceiptTrace | None
     unknown: Unknown
 

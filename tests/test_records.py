@@ -51,7 +51,10 @@ def before_and_after(tmp_path_factory: pytest.TempPathFactory, encoder_folder: P
     versions = []
     for number, labels in enumerate((first, second)):
         source = root / f"documents{number}.jsonl"
-        rows = [f'{{"id": "{name}", "tenant": "{tenant}", "text": "Department {name} has {name[1:]} days of holiday."}}' for name, tenant in labels]
+        rows = [
+            f'{{"id": "{name}", "tenant": "{tenant}", "text": "Department {name} has {name[1:]} days of holiday."}}'
+            for name, tenant in labels
+        ]
         source.write_text("\n".join(rows))
         versions.append(opened(root, build(root, source, name="tenants").manifest.version, "tenants"))
     return versions[0], versions[1]
@@ -167,9 +170,7 @@ def test_a_limited_key_cannot_find_out_answers_by_searching_for_their_words(
     assert shelf.records.page(RecordQuery(text="holiday"), red).rows[0].row.answer is None
 
 
-def test_a_limited_key_makes_answers_again_from_the_active_release_alone(
-    shelf: Shelf, before_and_after: tuple[Pipeline, Pipeline]
-) -> None:
+def test_a_limited_key_makes_answers_again_from_the_active_release_alone(shelf: Shelf, before_and_after: tuple[Pipeline, Pipeline]) -> None:
     first, second = before_and_after
     red = only(tenant="red")
     shelf.active = second

@@ -36,7 +36,7 @@ def kept(record: Record, content: Content = "full") -> Kept:
 
 
 def again(record: Record, pipeline: Pipeline, differences: tuple[str, ...] = ()) -> Replay:
-    return replay(kept(record), lambda _: Opened(pipeline, differences), HERE)
+    return replay(kept(record), lambda _: Opened(pipeline, differences), HERE)[0]
 
 
 QUESTIONS = {
@@ -159,7 +159,7 @@ def test_other_code_is_named_and_the_verdict_is_about_the_outputs(pipeline: Pipe
 
 
 def test_digests_alone_cannot_be_made_again(pipeline: Pipeline) -> None:
-    made = replay(kept(pipeline.ask(Question(HOLIDAYS)), "digest"), lambda _: Opened(pipeline, ()), HERE)
+    made = replay(kept(pipeline.ask(Question(HOLIDAYS)), "digest"), lambda _: Opened(pipeline, ()), HERE)[0]
     assert made.verdict == "not_replayable:redacted"
     assert (made.stages, made.recomputed, made.taken) == ((), (), ())
 
@@ -224,7 +224,7 @@ def _activated(catalog: Catalog, version: str, settings: Any) -> Pipeline:
 
 
 def on_disk(record: Record, root: Path) -> Replay:
-    return replay(kept(record), artefacts(root).open, HERE)
+    return replay(kept(record), artefacts(root).open, HERE)[0]
 
 
 def test_a_record_is_enough_where_the_file_of_its_release_is_gone(pipeline: Pipeline, disk: Path) -> None:
@@ -269,7 +269,9 @@ def test_a_prompt_of_other_bytes_and_a_model_that_is_gone_are_named(pipeline: Pi
 
     def made_with(**parts: Any) -> Record:
         release = lineage.release.model_copy(update=parts)
-        return dataclasses.replace(record, attempt=dataclasses.replace(record.attempt, lineage=dataclasses.replace(lineage, release=release)))
+        return dataclasses.replace(
+            record, attempt=dataclasses.replace(record.attempt, lineage=dataclasses.replace(lineage, release=release))
+        )
 
     prompt = lineage.release.prompt
     model = lineage.release.generator.model_copy(update={"spec": f"llamacpp:{tmp_path / 'gone.gguf'}", "options": {"threads": 2}})
@@ -285,4 +287,4 @@ def test_a_prompt_of_other_bytes_and_a_model_that_is_gone_are_named(pipeline: Pi
 def test_the_active_release_is_not_opened_a_second_time(pipeline: Pipeline, tmp_path: Path) -> None:
     nowhere = Artefacts(load_settings({}, indexes=tmp_path), Catalog(tmp_path), HERE, active=lambda: pipeline)
     record = pipeline.ask(Question(HOLIDAYS))
-    assert replay(kept(record), nowhere.open, HERE).verdict == "exact"
+    assert replay(kept(record), nowhere.open, HERE)[0].verdict == "exact"

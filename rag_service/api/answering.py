@@ -60,15 +60,15 @@ class Answering:
         `NotRecorded` where the service is strict.
         """
         pipeline, key_id = self.desk.admit(wanted.pin, question.access), current_caller().key_id
-        record, use_cache = None, wanted.use_cache
+        known, use_cache = None, wanted.use_cache
         try:
-            record = self.desk.recall(pipeline, question) if pipeline is not None and use_cache else None
+            known = self.desk.recall(pipeline, question) if pipeline is not None and use_cache else None
         except InvalidInput:
             use_cache = False  # the pipeline says what is wrong with the question, and with its error what was at work
-        if record is not None:  # without a thread: looking takes less than getting one
-            adding = self.desk.recorder.add(record, key_id=key_id)
+        if known is not None:  # without a thread: looking takes less than getting one
+            record, adding = known, self.desk.recorder.add(known, key_id=key_id)
             if tell is not None:
-                retell(record, tell)
+                retell(known, tell)
         else:
 
             def work() -> tuple[Record, Adding]:

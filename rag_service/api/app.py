@@ -16,6 +16,7 @@ from rag_service.api.ask import ask_routes
 from rag_service.api.browsers import SecurityHeaders, origin_of
 from rag_service.api.chunks import chunk_routes
 from rag_service.api.errors import STATUS, error_reply, from_rag_error, from_validation
+from rag_service.api.forms import EmptyFields
 from rag_service.api.gate import OPEN_PATHS, GateMiddleware, current_caller
 from rag_service.api.health import health_routes, service_routes
 from rag_service.api.home import home_routes
@@ -29,6 +30,7 @@ from rag_service.api.shedding import Shedding
 from rag_service.api.signing_in import signing_in_routes
 from rag_service.api.streaming import OpenStreams
 from rag_service.api.trace import Ended, TraceMiddleware, current_ids
+from rag_service.api.trace_actions import trace_action_routes
 from rag_service.api.traces import trace_routes
 from rag_service.desk import Desk
 from rag_service.errors import RagError
@@ -42,7 +44,7 @@ logger = logging.getLogger("rag_service.api")
 
 _PROBED = frozenset({*OPEN_PATHS, "/metrics"})
 """Asked every few seconds by machines: no line in the log while all is well."""
-_ANSWERING = frozenset({"/ask", "/ask/batch", "/search", "/v1/chat/completions"})
+_ANSWERING = frozenset({"/ask", "/ask/batch", "/search", "/v1/chat/completions", "/traces/{identifier}/replay"})
 """Routes whose requests are spans."""
 
 
@@ -106,6 +108,7 @@ def create_app(desk: Desk, doors: Doors, *, lifespan: AbstractAsyncContextManage
         ask_routes(answering, open_streams),
         chunk_routes(answering),
         trace_routes(answering),
+        trace_action_routes(answering),
         openai_routes(answering, open_streams, openwebui_events=doors.openwebui_events),
         health_routes(answering),
         service_routes(answering),
@@ -118,6 +121,7 @@ def create_app(desk: Desk, doors: Doors, *, lifespan: AbstractAsyncContextManage
     known = [route for router in (app.router, *routers) for route in router.routes]  # newer FastAPI does not list those of others
     _watch(metrics, answering, open_streams, [path for route in known if (path := getattr(route, "path", None))])
     _add_error_handlers(app, metrics)
+    app.add_middleware(EmptyFields)
     app.add_middleware(Shedding, admission=admission)
     app.add_middleware(
         GateMiddleware,

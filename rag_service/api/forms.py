@@ -4,9 +4,25 @@ from urllib.parse import parse_qs
 
 from fastapi import Request
 from starlette.exceptions import HTTPException
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from rag_service.api.browsers import accepts_page
 
 FORM = "application/x-www-form-urlencoded"
 _MOST_FIELDS = 20
+
+
+class EmptyFields:
+    """Takes out of the address what a browser puts there for the fields of a form that were left empty."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http" and scope["method"] == "GET" and accepts_page(scope):
+            filled = [pair for pair in scope["query_string"].split(b"&") if not pair.endswith(b"=")]
+            scope["query_string"] = b"&".join(filled)  # in place: who logs the request looks for its route in this very scope
+        await self._app(scope, receive, send)
 
 
 async def read_form(request: Request) -> dict[str, str]:

@@ -70,7 +70,10 @@ def _page(answering: Answering, form: Form, *, record: Record | None = None, pro
         max_question_chars=answering.limits.max_question_chars,
         viewer=viewer(),
     )
-    return HTMLResponse(page, status, page_headers())
+    headers = page_headers()
+    if record is not None:
+        headers["Cache-Control"] = "private, no-cache"  # the way back from a citation would otherwise ask again
+    return HTMLResponse(page, status, headers)
 
 
 def _form(fields: dict[str, str]) -> Form:

@@ -12,7 +12,6 @@ from rag_service.reply import AskReply, CitationReply, HitReply, UsageReply, War
 from rag_service.trace import Outgoing, Trace
 from rag_service.types import AbstainReason
 
-MAX_LIMIT = 200
 MAX_FEEDBACK_CHARS = 10_000
 
 Rating = Literal["up", "down"]
@@ -88,9 +87,9 @@ class FeedbackRequest(BaseModel):
 
     rating: Annotated[Rating | None, Field(description="Null leaves the rating as it is.")] = None
     comment: Annotated[str | None, Field(min_length=1, max_length=MAX_FEEDBACK_CHARS)] = None
-    expected: Annotated[
-        str | None, Field(min_length=1, max_length=MAX_FEEDBACK_CHARS, description="The answer that should have come.")
-    ] = None
+    expected: Annotated[str | None, Field(min_length=1, max_length=MAX_FEEDBACK_CHARS, description="The answer that should have come.")] = (
+        None
+    )
 
     @model_validator(mode="after")
     def _says_something(self) -> "FeedbackRequest":
@@ -112,7 +111,7 @@ def row_of(listed: Listed) -> TraceRow:
 def record_reply(kept: Kept, *, base_url: str) -> RecordReply:
     record, full = kept.record, kept.content == "full"
     reply = reply_to(record, include_chunks=full, base_url=base_url)
-    shared = {name: getattr(reply, name) for name in AskReply.model_fields if name not in ("query",)}
+    shared = {name: getattr(reply, name) for name in AskReply.model_fields if name != "query"}
     return RecordReply(
         **shared,
         content=kept.content,
@@ -129,9 +128,7 @@ def record_reply(kept: Kept, *, base_url: str) -> RecordReply:
 
 
 def feedback_reply(one: Feedback) -> FeedbackReply:
-    return FeedbackReply(
-        rating=one.rating, comment=one.comment, expected=one.expected, key_id=one.key_id, created_at=utc_ms(one.at_ms)
-    )
+    return FeedbackReply(rating=one.rating, comment=one.comment, expected=one.expected, key_id=one.key_id, created_at=utc_ms(one.at_ms))
 
 
 def utc_ms(at_ms: int) -> str:

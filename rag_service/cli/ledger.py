@@ -22,7 +22,8 @@ from rag_service.wiring.desks import ledger_path, records_of
 from rag_service.wiring.releases import deployment_of
 
 LedgerOption = Annotated[
-    Path | None, typer.Option("--ledger", help="File of records; default RAG_LEDGER, or ledger.sqlite in the folder of indexes.", show_default=False)
+    Path | None,
+    typer.Option("--ledger", help="File of records; default RAG_LEDGER, or ledger.sqlite in the folder of indexes.", show_default=False),
 ]
 _EXIT_FLAWED = 3
 _MOST_SHOWN = 50
@@ -50,7 +51,9 @@ def export(
     form: Annotated[
         Literal["jsonl", "parquet", "questions"], typer.Option("--as", help="questions is what `python -m eval` reads.")
     ] = "jsonl",
-    only: Annotated[list[str] | None, typer.Option("--id", help="Only these answers; may be given more than once.", show_default=False)] = None,
+    only: Annotated[
+        list[str] | None, typer.Option("--id", help="Only these answers; may be given more than once.", show_default=False)
+    ] = None,
     rating: Annotated[Literal["up", "down", "any"] | None, typer.Option(help="Only answers rated so.", show_default=False)] = None,
     release: Annotated[str | None, typer.Option(help="Only answers of this release.", show_default=False)] = None,
     ledger_file: LedgerOption = None,
@@ -138,7 +141,9 @@ def erase(
 
 def prune(
     days: Annotated[float | None, typer.Option(min=0, help="Drop what is older; default RAG_LEDGER_MAX_DAYS.", show_default=False)] = None,
-    mib: Annotated[int | None, typer.Option(min=1, help="Drop the oldest beyond this size; default RAG_LEDGER_MAX_MIB.", show_default=False)] = None,
+    mib: Annotated[
+        int | None, typer.Option(min=1, help="Drop the oldest beyond this size; default RAG_LEDGER_MAX_MIB.", show_default=False)
+    ] = None,
     ledger_file: LedgerOption = None,
     indexes: IndexesOption = None,
 ) -> None:

@@ -104,7 +104,9 @@ def _print_candidates(record: Record) -> None:
         why = "in the prompt" if used else "not in the prompt"
         place = " > ".join(dict.fromkeys(part for part in (chunk.title, *chunk.heading_path) if part))
         mark = "[green]●[/green]" if used else "[dim]○[/dim]"
-        out.print(f"{mark} {rank:>2}  {hit.score:.5f}  {chunk.id}  {escape(chunk.source)}  {escape(place)}  [dim]{why}[/dim]", soft_wrap=True)
+        out.print(
+            f"{mark} {rank:>2}  {hit.score:.5f}  {chunk.id}  {escape(chunk.source)}  {escape(place)}  [dim]{why}[/dim]", soft_wrap=True
+        )
 
 
 def _heading(text: str) -> None:

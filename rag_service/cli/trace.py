@@ -67,7 +67,10 @@ def list_traces(
         )  # fmt: skip
         page = records.page(query)
     if as_json:
-        rows = [{name: getattr(listed.row, name) for name in listed.row.__dataclass_fields__} | {"rating": listed.rating} for listed in page.rows]
+        rows = [
+            {name: getattr(listed.row, name) for name in listed.row.__dataclass_fields__} | {"rating": listed.rating}
+            for listed in page.rows
+        ]
         out.print_json(json.dumps(rows, ensure_ascii=False))
         return
     if not page.rows:
@@ -128,7 +131,7 @@ def replay(
         with BarProgress() as progress:
             progress.stage("replay", len(wanted) or 1)
             for one in wanted or [newest_answer(records)]:
-                _, made = records.replay(one)
+                _, made, _ = records.replay(one)
                 counts[made.verdict] = counts.get(made.verdict, 0) + 1
                 _say_replay(made, as_json=as_json, in_short=everything)
                 progress.advance()
@@ -143,7 +146,8 @@ def compare(
     a: Annotated[str, typer.Argument(help="Answer id; or a release id, with --questions.")],
     b: Annotated[str, typer.Argument(help="The same, of what to compare it with.")],
     questions: Annotated[
-        Path | None, typer.Option("--questions", help="File of questions: one a line, or JSON lines with a key question.", show_default=False)
+        Path | None,
+        typer.Option("--questions", help="File of questions: one a line, or JSON lines with a key question.", show_default=False),
     ] = None,
     name: NameOption = None,
     ledger_file: LedgerOption = None,
@@ -158,7 +162,9 @@ def compare(
     with errors_in_words():
         if questions is None:
             if len(a) == len(b) == _ID_CHARS:
-                raise InvalidInput("these are ids of releases", hint="add --questions FILE: two releases are compared over a set of questions")
+                raise InvalidInput(
+                    "these are ids of releases", hint="add --questions FILE: two releases are compared over a set of questions"
+                )
             _, _, comparison = opened_records(ledger_file, indexes).compare(a, b)
             print_comparison(comparison)
             return

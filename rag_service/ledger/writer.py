@@ -159,7 +159,7 @@ class Writer:
             if self._connection is None:
                 self._connection = open_for_writing(self._path)
             self._connection.execute(f"PRAGMA busy_timeout = {_CHECKPOINT_BUSY_MS}")
-            self._connection.execute(f"PRAGMA incremental_vacuum({_PAGES_AT_ONCE})").fetchall()
+            self._connection.executescript(f"PRAGMA incremental_vacuum({_PAGES_AT_ONCE})")  # `execute` would free a single page
             in_the_way = self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0]
             self._connection.execute(f"PRAGMA busy_timeout = {BUSY_MS}")
             self._tidying = bool(in_the_way or self._connection.execute("PRAGMA freelist_count").fetchone()[0])

@@ -12,10 +12,10 @@ from rag_service.errors import RagError
 from rag_service.record import Attempt, Lineage, Record, Search
 from rag_service.telemetry import span_names as names
 from rag_service.telemetry.otel_variables import Exporting
+from rag_service.telemetry.span_content import Content
 from rag_service.telemetry.span_export import Counts, SpanExport
 from rag_service.telemetry.span_tree import (
     Attributes,
-    Content,
     Place,
     Replay,
     Spun,

@@ -22,6 +22,8 @@ from typing import BinaryIO, Literal, cast
 import orjson
 from opentelemetry import trace
 
+from rag_service.redaction import redact
+
 LogFormat = Literal["text", "json"]
 Scalar = str | int | float | bool | None
 
@@ -150,7 +152,7 @@ def _json_line(record: logging.LogRecord, log_questions: bool) -> bytes:
         if value is not None:
             shown.setdefault(name, value)
     if record.exc_info and (error := record.exc_info[1]):
-        shown["exception"] = {"type": type(error).__qualname__, "message": _head(str(error), MAX_BYTES), "stack": _stack(record)}
+        shown["exception"] = {"type": type(error).__qualname__, "message": redact(_head(str(error), MAX_BYTES)), "stack": _stack(record)}
     return _bounded_json(shown)
 
 
@@ -204,14 +206,19 @@ def _message(record: logging.LogRecord) -> str:
         message = record.getMessage()
     except (TypeError, ValueError, KeyError):  # arguments that do not fit the message: better shown as they are than lost
         message = f"{record.msg} {record.args!r}"
-    return _head(message, MAX_BYTES)
+    return redact(_head(message, MAX_BYTES))
 
 
 def _fields_of(record: logging.LogRecord, log_questions: bool) -> Mapping[str, Scalar]:
+    """With secrets masked in what others wrote: a question, the id of a request, what an error quotes."""
     line: RequestLine | None = getattr(record, _REQUEST, None)
     if line is None:
-        return getattr(record, _FIELDS, None) or {}
+        given: Mapping[str, Scalar] = getattr(record, _FIELDS, None) or {}
+        return {name: redact(value) if isinstance(value, str) else value for name, value in given.items()}
     values = {name: getattr(line, name) for name in (_WITH_QUESTION if log_questions else _WITHOUT_QUESTION)}
+    for name in ("question", "request_id"):
+        if isinstance(value := values.get(name), str):
+            values[name] = redact(value)
     return {**values, "duration_ms": round(line.duration_ms, 3)}
 
 
@@ -229,7 +236,7 @@ def _trace_of(record: logging.LogRecord) -> tuple[str | None, str | None]:
 def _stack(record: logging.LogRecord) -> str:
     """The traceback; empty where there was no exception to show."""
     error = record.exc_info[1] if record.exc_info else None
-    return _tail("".join(format_exception(error)), MAX_BYTES) if error else ""
+    return redact(_tail("".join(format_exception(error)), MAX_BYTES)) if error else ""
 
 
 def _quoted(value: Scalar) -> str:

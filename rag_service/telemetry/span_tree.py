@@ -1,14 +1,14 @@
 """Spans of an answer, made from its record: what a collector is told, and in which order it happened."""
 
-import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 from typing import Literal
 
 from rag_service.record import Attempt, Lineage, Record, Search, Span, Stage, StageName
 from rag_service.telemetry import span_names as names
+from rag_service.telemetry.span_content import Content
 from rag_service.telemetry.spans import answer_span_id, stage_span_id
 from rag_service.types import Hit, Usage
 
@@ -18,8 +18,7 @@ SpanKind = Literal["internal", "server", "client"]
 Workflow = Literal["ask", "search"]
 
 MOST_DOCUMENTS = 50
-MOST_CONTENT_CHARS = 16_384
-"""Of one attribute that holds a text."""
+"""Of the passages of an answer."""
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -59,25 +58,6 @@ class Replay:
     verdict: str
 
 
-@dataclass(frozen=True, slots=True)
-class Content:
-    """Whether texts are exported, and through what they go first."""
-
-    capture: bool = False
-    redact: Callable[[str], str] = field(default=str)
-
-    def texts(self, values: Mapping[str, str | None]) -> Attributes:
-        """What may be exported of them."""
-        return {name: self.text(value) for name, value in values.items() if value} if self.capture else {}
-
-    def text(self, value: str) -> str:
-        """Redacted before it is cut: half a number is not recognised. OTLP takes no lone surrogate."""
-        return self.redact(value)[:MOST_CONTENT_CHARS].encode("utf-8", "replace").decode()
-
-    def message(self, value: str, **more: str) -> str:
-        return json.dumps([{**more, "parts": [_part(self.text(value))]}] if more else [_part(self.text(value))], ensure_ascii=False)
-
-
 def spans_of_record(record: Record, content: Content, replay: Replay | None = None) -> list[Spun]:
     """Nothing for a record that was read back from where records are kept."""
     attempt, span = record.attempt, record.attempt.span
@@ -85,7 +65,7 @@ def spans_of_record(record: Record, content: Content, replay: Replay | None = No
         return []
     root = _workflow(attempt, span, "ask")
     root.attributes.update(_of_answer(record))
-    root.attributes.update(_input_output(content, record.question, record.answer))
+    root.attributes.update(content.input_output(record.question, record.answer))
     if replay is not None:
         root.links = ((int(replay.trace_id, 16), answer_span_id(replay.answer_id)),)
         root.attributes.update({names.REPLAY_OF: replay.answer_id, names.REPLAY_VERDICT: replay.verdict})
@@ -93,7 +73,7 @@ def spans_of_record(record: Record, content: Content, replay: Replay | None = No
         root.attributes[names.REPEATS] = record.repeats
         return [root]
     more: dict[StageName, Attributes] = {
-        "embed": content.texts({names.EMBEDDING_TEXT: record.query}),
+        "embed": {**content.texts({names.EMBEDDING_TEXT: record.query})},
         "retrieve": _of_hits(record.query, record.hits, content),
         "prompt": {names.PASSAGES: record.shown},
         "generate": _of_completion(record, content),
@@ -267,11 +247,11 @@ def _of_completion(record: Record, content: Content) -> Attributes:
         found.update(_of_usage(record.usage))
     if content.capture and record.prompt is not None:
         said = record.raw_answer or ""
-        found.update(_input_output(content, record.prompt.user, said))
-        found[names.INPUT_MESSAGES] = content.message(record.prompt.user, role="user")
-        found[names.OUTPUT_MESSAGES] = content.message(said, role="assistant")
+        found.update(content.input_output(record.prompt.user, said))
+        found[names.INPUT_MESSAGES] = content.message("user", record.prompt.user)
+        found[names.OUTPUT_MESSAGES] = content.message("assistant", said)
         if record.prompt.system:
-            found[names.SYSTEM_INSTRUCTIONS] = content.message(record.prompt.system)
+            found[names.SYSTEM_INSTRUCTIONS] = content.instructions(record.prompt.system)
     return found
 
 
@@ -285,19 +265,6 @@ def _of_usage(usage: Usage) -> Attributes:
     if read is not None and written is not None:
         found[names.LLM_TOTAL_TOKENS] = read + written
     return found
-
-
-def _input_output(content: Content, asked: str, said: str | None) -> Attributes:
-    found = content.texts({names.INPUT_VALUE: asked, names.OUTPUT_VALUE: said})
-    if names.INPUT_VALUE in found:
-        found[names.INPUT_TYPE] = "text/plain"
-    if names.OUTPUT_VALUE in found:
-        found[names.OUTPUT_TYPE] = "text/plain"
-    return found
-
-
-def _part(text: str) -> dict[str, str]:
-    return {"type": "text", "content": text}
 
 
 def _provider_and_model(name: str) -> tuple[str, str]:

@@ -23,8 +23,8 @@ from rag_service.release import Release
 from rag_service.serving import Service
 from rag_service.settings import Settings
 from rag_service.shelf import Shelf
-from rag_service.wiring.replaying import Artefacts
 from rag_service.wiring.releases import deployment_of, open_chunks, open_release, remember
+from rag_service.wiring.replaying import Artefacts
 
 logger = logging.getLogger("rag_service.wiring")
 

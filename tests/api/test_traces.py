@@ -95,7 +95,17 @@ def test_the_list_is_newest_first_and_every_filter_holds(recording: Client) -> N
 
 @pytest.mark.parametrize(
     "query",
-    ["limit=201", "limit=0", "status=maybe", "release=xyz", "score_below=nan", "since=yesterday", "before=0", "text=", f"text={'a' * 201}"],
+    [
+        "limit=201",
+        "limit=0",
+        "status=maybe",
+        "release=xyz",
+        "score_below=nan",
+        "since=yesterday",
+        "before=0",
+        "limits=5",
+        f"text={'a' * 201}",
+    ],
 )
 def test_a_filter_that_cannot_be_meant_is_refused(recording: Client, query: str) -> None:
     reply = recording.get(f"/traces?{query}")
@@ -257,7 +267,11 @@ def test_erasing_needs_the_scope_admin(keyed: Callable[..., Client]) -> None:
 
 
 def test_a_limited_key_sees_the_records_of_its_filter(keyed: Callable[..., Client]) -> None:
-    leave, travel, everything = keyed("ask", "traces", source="leave.md"), keyed("ask", "traces", source="travel.md"), keyed("ask", "traces")
+    leave, travel, everything = (
+        keyed("ask", "traces", source="leave.md"),
+        keyed("ask", "traces", source="travel.md"),
+        keyed("ask", "traces"),
+    )
     answers = [asked(client, HOLIDAYS, min_score=-1)["answer_id"] for client in (leave, travel, everything)]
     for client, mine in ((leave, {0}), (travel, {1}), (everything, {0, 1, 2})):
         assert {row["answer_id"] for row in client.get("/traces").json["traces"]} == {answers[number] for number in mine}
@@ -281,7 +295,9 @@ def _plain(text: str) -> Any:
     return Question(text)
 
 
-@pytest.mark.parametrize("traceparent", ["00-" + "f" * 32 + "-" + "f" * 16 + "-01", "00-" + "0" * 32 + "-1-01", "x" * 5000, "00-<script>-1-1"])
+@pytest.mark.parametrize(
+    "traceparent", ["00-" + "f" * 32 + "-" + "f" * 16 + "-01", "00-" + "0" * 32 + "-1-01", "x" * 5000, "00-<script>-1-1"]
+)
 def test_a_hostile_traceparent_is_harmless(recording: Client, traceparent: str) -> None:
     reply = recording.ask({"question": HOLIDAYS}, traceparent=traceparent)
     assert reply.status == 200

@@ -48,7 +48,19 @@ def test_the_list_shows_the_newest_first_and_its_conditions_hold(own_indexes: Pa
 def test_a_record_is_shown_with_all_that_made_it(own_indexes: Path, cli: Cli, asked: list[str]) -> None:
     shown = trace(cli, own_indexes, "show", asked[0])
     assert shown.code == 0
-    for part in ("release", "encoder", "prompt", "generator", "image", "entry", "stages", "candidates", "retrieve", "in the prompt", HOLIDAYS):
+    for part in (
+        "release",
+        "encoder",
+        "prompt",
+        "generator",
+        "image",
+        "entry",
+        "stages",
+        "candidates",
+        "retrieve",
+        "in the prompt",
+        HOLIDAYS,
+    ):
         assert part in shown.out
     assert shown.out.index("release") < shown.out.index("question")
     newest = json.loads(trace(cli, own_indexes, "show", "--json").out)
@@ -135,6 +147,7 @@ def test_erased_answers_are_gone_and_the_ledger_stays_intact(own_indexes: Path, 
 
 
 def test_old_entries_are_dropped_on_request(own_indexes: Path, cli: Cli, asked: list[str]) -> None:
+    assert asked
     assert "dropped 3 entries" in trace(cli, own_indexes, "prune", "--days", "0").out
     assert "no answers are recorded yet" in trace(cli, own_indexes, "list").err
     verified = trace(cli, own_indexes, "verify")

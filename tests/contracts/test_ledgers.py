@@ -1,5 +1,6 @@
 """What every implementation of the port `Ledger` promises."""
 
+import random
 import sys
 import threading
 from collections.abc import Callable, Iterator
@@ -20,6 +21,7 @@ from rag_service.kept import AnswerEntry, Feedback, Kept, RecordQuery, Retention
 from rag_service.ledger.sqlite import SqliteLedger
 from rag_service.ports import Ledger
 from rag_service.record import Receipt
+from rag_service.stored_record import entry_of
 from tests.recorded import BEGAN_MS, LINEAGE, OTHER_LINEAGE, abstained, answer_id, entry, feedback, ids, lineage, record
 
 Open = Callable[[Path], Ledger]
@@ -112,8 +114,6 @@ def test_a_record_is_found_by_its_answer_id_with_all_that_was_added(ledger: Ledg
 def test_a_trace_id_finds_all_its_answers_oldest_first(ledger: Ledger) -> None:
     trace_id = "f" * 32
     batch = [record(number, attempt=replace(record(1).attempt, trace_id=trace_id)) for number in (3, 1, 2)]
-    from rag_service.stored_record import entry_of
-
     add(ledger, *(entry_of(one, content="full", key_id=None) for one in batch), entry(9))
     assert ids(ledger.find(trace_id)) == [answer_id(3), answer_id(1), answer_id(2)]
 
@@ -131,8 +131,6 @@ GREEN = parse_filter({"tenant": "green"})
 
 def varied(number: int) -> AnswerEntry:
     """Twelve of these differ in everything that can be asked for."""
-    from rag_service.stored_record import entry_of
-
     attempt = record(number, of=OTHER_LINEAGE if number > 8 else LINEAGE).attempt
     if number in {4, 5}:
         attempt = replace(attempt, parameters=replace(attempt.parameters, access=GREEN))
@@ -286,8 +284,6 @@ def test_an_entry_of_a_clock_that_was_ahead_is_dropped_when_its_time_comes(ledge
 @pytest.mark.parametrize("chars", [10, 3000, 9000])
 def test_what_is_too_much_is_dropped_oldest_first_until_it_fits(ledger: Ledger, tmp_path: Path, chars: int) -> None:
     """Noise, which no packing makes smaller."""
-    import random
-
     dice = random.Random(chars)
     add(ledger, *(entry(number, raw_answer=dice.randbytes(chars).hex()) for number in range(1, 301)))
     limit = 400 * 1024
@@ -307,7 +303,7 @@ def test_releases_that_no_record_needs_any_more_are_dropped_with_them(ledger: Le
     assert numbers(ledger) == [3, 4, 5]
     ledger.prune(Retention(max_age_s=0), BEGAN_MS + 4 * 60_000)
     assert numbers(ledger) == [4, 5]
-    assert {kept.record.lineage.release for kept in ledger.records(RecordQuery()) if isinstance(kept, Kept)} == {new.release}
+    assert {kept.record.lineage.release.id for kept in ledger.records(RecordQuery()) if isinstance(kept, Kept)} == {new.release.id}
 
 
 def test_what_is_read_while_it_is_erased_and_dropped_is_no_damage(ledger: Ledger) -> None:

@@ -447,3 +447,32 @@ def test_lines_of_a_process_reach_its_standard_error() -> None:
     found = [json.loads(line)["message"] for line in done.stderr.splitlines()]
     assert found[:2] == ["line 0", "POST /ask 200 answered 1.0 ms"]
     assert len(found) == 4000
+
+
+SECRETS = ("joe.doe@example.com", "sk-proj-abcdefghijklmnopqrstuvwxyz123456", "+49 30 1234567", "DE89 3704 0044 0532 0130 00")
+
+
+@pytest.mark.parametrize("secret", SECRETS)
+@pytest.mark.parametrize("form", ["text", "json"])
+def test_secrets_are_masked_wherever_a_line_could_hold_one(form: LogFormat, secret: str) -> None:
+    stream = BytesIO()
+    configure_logging("info", form, log_questions=True, stream=stream)
+    try:
+        logger = logging.getLogger("rag_service.test")
+        logger.info("refused by the provider: %s", f"no such user: {secret}")
+        logger.warning("with fields", extra=fields(detail=f"sent by {secret}"))
+        try:
+            raise ValueError(f"cannot use {secret} here")
+        except ValueError:
+            logger.exception("it failed")
+        log_request(
+            logger,
+            RequestLine(route="/ask", method="POST", status=200, duration_ms=1.0, trace_id="0" * 32, outcome="answered",
+                        request_id=secret.replace(" ", ""), question=f"Is {secret} known?"),
+        )  # fmt: skip
+    finally:
+        logging.captureWarnings(False)
+    shown = stream.getvalue().decode()
+    assert "█" in shown
+    assert secret not in shown
+    assert secret.replace(" ", "") not in shown

@@ -7,10 +7,9 @@ from typing import Any
 import pytest
 
 from rag_service.record import Attempt, Record, Search, Stage
+from rag_service.telemetry.span_content import MOST_CONTENT_CHARS, Content
 from rag_service.telemetry.span_tree import (
-    MOST_CONTENT_CHARS,
     MOST_DOCUMENTS,
-    Content,
     Replay,
     Spun,
     spans_of_failure,

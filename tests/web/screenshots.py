@@ -102,7 +102,9 @@ PICTURES: tuple[tuple[str, str, Any], ...] = (
 )
 
 
-def take(browser: Browser, shown: Demo, folder: Path, *, suffix: str = "", whole: bool = False, only: tuple[str, ...] = (), **how: Any) -> None:
+def take(
+    browser: Browser, shown: Demo, folder: Path, *, suffix: str = "", whole: bool = False, only: tuple[str, ...] = (), **how: Any
+) -> None:
     citation = shown.citation
     places = {
         "first": shown.answers[0],

@@ -227,7 +227,7 @@ def test_feedback_is_listed_newest_first_with_a_form_for_more(pipeline: Pipeline
 
 
 def test_the_command_that_asks_again_is_one_argument_of_a_shell_whatever_was_asked(pipeline: Pipeline) -> None:
-    question = "What's `$(reboot)` \"or\" \\ $HOME?"
+    question = 'What\'s `$(reboot)` "or" \\ $HOME?'
     page = parsed(trace_page(kept(pipeline, question)))
     command = page.css(".calls pre")[2].text()
     body = json.loads(shlex.split(command)[-1])
