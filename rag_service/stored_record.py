@@ -8,8 +8,8 @@ In `full` content every text is there, with keys, e-mail addresses, phone number
 at all, and no vector either, since a vector can be turned back into much of its text (Morris et al. 2023, arXiv 2310.06816).
 """
 
-from collections.abc import Collection, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from functools import lru_cache
 from typing import Annotated, Any, Literal
@@ -18,15 +18,13 @@ import numpy as np
 import orjson
 from pydantic import Field, ValidationError
 
-from rag_service.deployment import Deployment, Image
-from rag_service.digests import canonical_json, digest_bytes, digest_text
+from rag_service.digests import digest_text
 from rag_service.errors import Damaged
 from rag_service.filters import MAX_CONDITIONS, Filter, parse_filter
-from rag_service.kept import ASKED, AnswerEntry, Content, Feedback, Kept, Row, Text
+from rag_service.kept import AnswerEntry, Content, Feedback, Kept, Row, Text
+from rag_service.masking import Masked, Withheld
 from rag_service.record import (
     Attempt,
-    EmbedderIdentity,
-    IndexIdentity,
     Lineage,
     Parameters,
     Receipt,
@@ -35,9 +33,9 @@ from rag_service.record import (
     Stage,
     StageName,
 )
-from rag_service.redaction import MASK, findings
-from rag_service.release import PromptRef, Release
+from rag_service.release import PromptRef
 from rag_service.stored import Digest, Frozen, Scalar
+from rag_service.stored_lineage import lineage_bytes, lineage_from
 from rag_service.types import (
     AbstainReason,
     Chunk,
@@ -150,55 +148,13 @@ class _Body(Frozen):
     repeats: str | None
 
 
-class _Index(Frozen):
-    name: str
-    version: str
-    digest: str
-    corpus_digest: str
-    built_at: str
-    documents: int
-    chunks: int
-
-
-class _Embedder(Frozen):
-    name: str
-    digest: str
-    dimension: int
-    runtime: str
-    revision: str | None
-
-
-class _Image(Frozen):
-    ref: str
-    digest: str | None
-    source: str
-
-
-class _Deployment(Frozen):
-    environment: str
-    fingerprint: str
-    numeric_class: str
-    commit: str | None
-    dirty: bool | None
-    image: _Image | None
-    unknown: dict[str, str]
-
-
-class _Lineage(Frozen):
-    schema_: Literal["rag.lineage/v1"] = Field(alias="schema")
-    release: Release
-    index: _Index
-    embedder: _Embedder
-    deployment: _Deployment
-
-
 def entry_of(record: Record, *, content: Content, key_id: str | None) -> AnswerEntry:
     """What to add to a ledger for an answer that the key `key_id` asked for. Pure, and made to be quick: it stands before every reply."""
-    lineage_digest, lineage = _lineage_bytes(record.lineage)
-    masked = _Masked() if content == "full" else _Withheld()
+    lineage_digest, lineage = lineage_bytes(record.lineage)
+    masked = Masked() if content == "full" else Withheld()
     body = _body(record, masked, content=content, key_id=key_id, lineage=lineage_digest)
     if masked.secrets:  # what its words give away in one place is masked wherever else it stands
-        masked = _Masked(masked.secrets)
+        masked = Masked(masked.secrets)
         body = _body(record, masked, content=content, key_id=key_id, lineage=lineage_digest)
     packed, body = _as_bytes(body)
     show_vector = content == "full" and not masked.asked
@@ -229,7 +185,7 @@ def kept_from(body: bytes, vector: bytes | None, lineage: bytes, receipt: Receip
     """What was stored, as a record again. Raises `Damaged` where it is not what `entry_of` writes."""
     try:
         stored = _Body.model_validate_json(body)
-        digest, read = _lineage_of(lineage)
+        digest, read = lineage_from(lineage)
         if digest != stored.lineage:
             raise ValueError("it is of another release")
         record = replace(_record(stored, vector, read), receipt=receipt)
@@ -251,78 +207,7 @@ def row_from(body: bytes, lineage: bytes) -> Row:
     )  # fmt: skip
 
 
-class _Masked:
-    """Texts with secrets masked, and in which of them there were any. `known` are masked wherever they stand."""
-
-    def __init__(self, known: Collection[str] = ()) -> None:
-        self.redacted: list[Text] = []
-        self.asked = False
-        """Whether it was in something that a replay would need."""
-        self.secrets: set[str] = set()
-        """What was masked."""
-        self._known = sorted(known, key=len, reverse=True)
-
-    def text(self, part: Text, text: str | None) -> str | None:
-        if text is None:
-            return None
-        found = findings(text)
-        shown = text
-        for finding in found:
-            secret = text[finding.start : finding.end]
-            shown = f"{shown[: finding.start]}{MASK * len(secret)}{shown[finding.end :]}"
-            self.secrets.add(secret)
-        for secret in self._known:
-            shown = shown.replace(secret, MASK * len(secret))
-        if shown != text:
-            self.note(part)
-        return shown
-
-    def chunk(self, chunk: Chunk) -> orjson.Fragment:
-        passage = _described(chunk, self._known) if self._known else _PASSAGES.described(chunk)
-        if not passage.clean:
-            self.note("passages")
-            self.secrets |= passage.secrets
-        return passage.json
-
-    def prompt(self, prompt: Prompt | None) -> dict[str, Any] | None:
-        """A prompt is made of the question and of passages: it holds a secret only where one of them does."""
-        if prompt is None:
-            return None
-        if self.redacted or self._known:
-            return {"system": prompt.system, "user": self.text("prompt", prompt.user)}
-        return {"system": prompt.system, "user": prompt.user}
-
-    def json(self, part: Text, value: Any) -> Any:
-        """Keys are names; values may be anybody's."""
-        if isinstance(value, str):
-            return self.text(part, value)
-        if isinstance(value, Mapping):
-            return {key: self.json(part, found) for key, found in value.items()}
-        return [self.json(part, found) for found in value] if isinstance(value, list | tuple) else value
-
-    def note(self, part: Text) -> None:
-        if part not in self.redacted:
-            self.redacted.append(part)
-        self.asked = self.asked or part in ASKED
-
-
-class _Withheld(_Masked):
-    """No text at all."""
-
-    def text(self, part: Text, text: str | None) -> str | None:  # noqa: ARG002 - the signature of what it stands in for
-        return None
-
-    def chunk(self, chunk: Chunk) -> orjson.Fragment:
-        return orjson.Fragment(orjson.dumps(_place(chunk)))
-
-    def prompt(self, prompt: Prompt | None) -> dict[str, Any] | None:  # noqa: ARG002
-        return None
-
-    def json(self, part: Text, value: Any) -> Any:  # noqa: ARG002
-        return None
-
-
-def _body(record: Record, masked: _Masked, *, content: Content, key_id: str | None, lineage: str) -> dict[str, Any]:
+def _body(record: Record, masked: Masked, *, content: Content, key_id: str | None, lineage: str) -> dict[str, Any]:
     parameters, scope = record.attempt.parameters, record.attempt.scope
     hits = [{"chunk": masked.chunk(hit.chunk), "score": hit.score} for hit in record.hits]
     places = {hit.chunk.id: number for number, hit in enumerate(record.hits)}
@@ -367,7 +252,7 @@ def _body(record: Record, masked: _Masked, *, content: Content, key_id: str | No
     return body
 
 
-def _citation(citation: Citation, hit: int, masked: _Masked) -> dict[str, Any]:
+def _citation(citation: Citation, hit: int, masked: Masked) -> dict[str, Any]:
     return {
         "marker": citation.marker,
         "hit": hit,
@@ -383,78 +268,9 @@ def _stage(stage: Stage) -> dict[str, Any]:
     return {"name": stage.name, "digest": stage.digest, "began_ms": stage.began_ms, "duration_ms": stage.duration_ms}
 
 
-@dataclass(frozen=True, slots=True)
-class _Passage:
-    chunk: Chunk
-    json: orjson.Fragment
-    clean: bool
-    """Whether nothing in it had to be masked."""
-    secrets: frozenset[str]
-    """What in it is one by its own words."""
-
-
-class _Passages:
-    """Passages as they are stored. The same ones come again and again: masking and writing them is most of what an entry costs."""
-
-    def __init__(self, most: int) -> None:
-        self._most = most
-        self._known: dict[str, _Passage] = {}
-
-    def described(self, chunk: Chunk) -> _Passage:
-        known = self._known.get(chunk.id)
-        if known is not None and known.chunk == chunk:  # one text may have other labels in another index version
-            return known
-        passage = _described(chunk)
-        if len(self._known) >= self._most:
-            self._known.clear()
-        self._known[chunk.id] = passage
-        return passage
-
-
-def _described(chunk: Chunk, known: Collection[str] = ()) -> _Passage:
-    masked = _Masked(known)
-    described = {
-        **_place(chunk),
-        "title": masked.text("passages", chunk.title),
-        "heading_path": masked.json("passages", chunk.heading_path),
-        "source": masked.text("passages", chunk.source),
-        "page": chunk.page,
-        "metadata": masked.json("passages", chunk.metadata),
-        "text": masked.text("passages", chunk.text),
-    }
-    return _Passage(chunk, orjson.Fragment(orjson.dumps(described)), not masked.redacted, frozenset(masked.secrets))
-
-
-_PASSAGES = _Passages(4096)
-
-
-def _place(chunk: Chunk) -> dict[str, Any]:
-    return {
-        "id": chunk.id,
-        "document_id": chunk.document_id,
-        "ordinal": chunk.ordinal,
-        "start": chunk.start,
-        "end": chunk.end,
-    }
-
-
 @lru_cache(maxsize=64)
 def _prompt_ref(prompt: PromptRef) -> dict[str, str]:
     return prompt.model_dump()
-
-
-@lru_cache(maxsize=64)
-def _lineage_bytes(lineage: Lineage) -> tuple[str, bytes]:
-    document = canonical_json(
-        {
-            "schema": "rag.lineage/v1",
-            "release": lineage.release.model_dump(mode="json", by_alias=True),
-            "index": asdict(lineage.index),
-            "embedder": asdict(lineage.embedder),
-            "deployment": asdict(lineage.deployment),
-        }
-    )
-    return digest_bytes(document), document
 
 
 def _as_bytes(body: dict[str, Any]) -> tuple[bytes, dict[str, Any]]:
@@ -550,21 +366,6 @@ def _chunk(stored: _Chunk) -> Chunk:
         tokens=0,
         metadata=stored.metadata,
     )
-
-
-@lru_cache(maxsize=64)
-def _lineage_of(document: bytes) -> tuple[str, Lineage]:
-    stored = _Lineage.model_validate_json(document)
-    image = stored.deployment.image
-    lineage = Lineage(
-        release=stored.release,
-        index=IndexIdentity(**stored.index.model_dump()),
-        embedder=EmbedderIdentity(**stored.embedder.model_dump()),
-        deployment=Deployment(
-            **{**stored.deployment.model_dump(exclude={"image"}), "image": Image(image.ref, image.digest, image.source) if image else None}
-        ),
-    )
-    return digest_bytes(document), lineage
 
 
 def _milliseconds(moment: datetime) -> int:
