@@ -23,8 +23,8 @@ _IMAGE_DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
 _NOT_ANSWERING = frozenset(
     {"__main__.py", "api", "cli", "console.py", "web", "serving.py", "archive.py", "pinned.py", "answer_cache.py", "desk.py", "telemetry"}
     | {"keys.py", "key_file.py", "rates.py", "housekeeping.py"}
-    | {"shelf.py", "kept.py", "stored_record.py", "redaction.py", "recording.py", "records.py", "ledger", "replay.py", "export.py"}
-    | {"compare.py", "comparison.py", "difference.py", "text_diff.py"}
+    | {"shelf.py", "kept.py", "stored_record.py", "stored_lineage.py", "masking.py", "redaction.py", "recording.py", "records.py", "ledger"}
+    | {"replay.py", "export.py", "wiring/replaying.py", "compare.py", "comparison.py", "difference.py", "text_diff.py"}
     | {"build.py", "chunking.py", "loading", "embedders/export.py", "stores/scratch.py", "wiring/building.py"}
 )
 
