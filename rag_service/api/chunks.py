@@ -4,17 +4,14 @@ from typing import Annotated
 
 from fastapi import APIRouter, Path, Query, Request, Response
 from starlette.concurrency import run_in_threadpool
-from starlette.responses import HTMLResponse
 
 from rag_service.api.answering import Answering
 from rag_service.api.errors import ERRORS_WITHOUT_A_BODY
 from rag_service.api.gate import current_caller
-from rag_service.api.pages import page_headers, viewer, wants_page
+from rag_service.api.pages import as_json, as_page, viewer, wants_page
 from rag_service.api.schemas import ChunkReply
 from rag_service.types import Chunk
 from rag_service.web.chunks import chunk_page
-
-_BY_ACCEPT = {"Vary": "Accept"}
 
 
 def chunk_routes(answering: Answering) -> APIRouter:
@@ -44,8 +41,8 @@ def chunk_routes(answering: Answering) -> APIRouter:
         access = current_caller().filter
         found, version = await run_in_threadpool(answering.desk.chunk, chunk_id, version=index_version, access=access)
         if wants_page(request):
-            return HTMLResponse(chunk_page(found, version, quote=_span(quote), viewer=viewer()), headers=page_headers())
-        return Response(_reply(found, version).model_dump_json(), headers=_BY_ACCEPT, media_type="application/json")
+            return as_page(chunk_page(found, version, quote=_span(quote), viewer=viewer()))
+        return as_json(_reply(found, version).model_dump_json())
 
     return router
 

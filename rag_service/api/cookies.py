@@ -28,15 +28,18 @@ def key_in_cookie(scope: Scope) -> str | None:
 
 def kept_in_cookie(key: str, *, secure: bool) -> str:
     """Value of `Set-Cookie`: for this host alone, unseen by scripts, sent from pages of this service alone, gone with the browser."""
-    cookie: SimpleCookie = SimpleCookie({COOKIE: key})
-    cookie[COOKIE].update({"path": "/", "httponly": True, "samesite": "Strict", "secure": secure})
-    return cookie[COOKIE].OutputString()
+    return _set_cookie(key, secure=secure)
 
 
 def forgotten(*, secure: bool) -> str:
-    cookie: SimpleCookie = SimpleCookie({COOKIE: ""})
-    cookie[COOKIE].update({"path": "/", "httponly": True, "samesite": "Strict", "secure": secure, "max-age": 0})
-    return cookie[COOKIE].OutputString()
+    return _set_cookie("", secure=secure, **{"max-age": 0})
+
+
+def _set_cookie(value: str, *, secure: bool, **more: object) -> str:
+    morsel = SimpleCookie({COOKIE: value})[COOKIE]
+    for name, given in {"path": "/", "httponly": True, "samesite": "Strict", "secure": secure, **more}.items():
+        morsel[name] = given
+    return morsel.OutputString()
 
 
 def local_path(given: str) -> str:

@@ -92,8 +92,9 @@ class GateMiddleware:
     """`allowed_hosts` are names without ports, as `localhost` or `::1`; none given allows every one. `cors_origins` are origins of web
     pages, as `https://chat.example.org`; none given sends no header of CORS at all. Raises `InvalidSettings` for one that cannot be meant.
 
-    Where no header has a key, that in a browser's cookie counts: for reading, and for what a page of this service sends. `own_origin` is where
-    browsers see the service, if a proxy hides that. Without keys, what a page of another site sends is refused if it could change something.
+    Where no header has a key, that in a browser's cookie counts: for reading, and for what a page of this service sends. `own_origin` is
+    where browsers see the service, if a proxy hides that. Without keys, what a page of another site sends is refused if it could change
+    something.
 
     A key goes on from wherever it is used; requests without a valid one get 401, and after `failures_per_minute` from one address 429.
     """

@@ -6,12 +6,11 @@ from typing import Annotated, Any, TypeVar
 from fastapi import APIRouter, Path, Request, Response
 from pydantic import Field
 from starlette.concurrency import run_in_threadpool
-from starlette.responses import HTMLResponse
 
 from rag_service.api.answering import Answering
 from rag_service.api.errors import ERRORS_WITHOUT_A_BODY
 from rag_service.api.gate import current_caller
-from rag_service.api.pages import page_headers, viewer, wants_page
+from rag_service.api.pages import as_json, as_page, viewer, wants_page
 from rag_service.errors import Forbidden, NotFound, RagError
 from rag_service.manifest import Manifest
 from rag_service.release import Release
@@ -60,18 +59,18 @@ def index_routes(answering: Answering) -> APIRouter:
         shelf = _shelf(answering)
         versions, releases, active = await run_in_threadpool(lambda: (shelf.versions(), shelf.releases(), shelf.active()))
         if wants_page(request):
-            return _html(indexes_page(shelf.name, versions, releases, active, viewer=viewer()))
+            return as_page(indexes_page(shelf.name, versions, releases, active, viewer=viewer()))
         rows = [_version_row(version) for version in versions], [_release_row(release) for release in releases]
-        return _json(IndexesReply(name=shelf.name, active=active, versions=rows[0], releases=rows[1]).model_dump_json())
+        return as_json(IndexesReply(name=shelf.name, active=active, versions=rows[0], releases=rows[1]).model_dump_json())
 
     @router.get("/indexes/versions/{identifier}", response_model=Manifest, responses=_RESPONSES)
     async def version(request: Request, identifier: Identifier) -> Response:
         """The manifest of an index version."""
         shelf = _shelf(answering)
         if not wants_page(request):
-            return _json((await _read(lambda: shelf.manifest(identifier))).canonical())
+            return as_json((await _read(lambda: shelf.manifest(identifier))).canonical())
         found, releases, active = await _read(lambda: (shelf.version(identifier), list(shelf.releases_of(identifier)), shelf.active()))
-        return _html(version_page(shelf.name, found, releases, active, viewer=viewer()))
+        return as_page(version_page(shelf.name, found, releases, active, viewer=viewer()))
 
     @router.get("/releases/{identifier}", response_model=Release, responses=_RESPONSES)
     async def release(request: Request, identifier: Identifier) -> Response:
@@ -79,10 +78,10 @@ def index_routes(answering: Answering) -> APIRouter:
         shelf = _shelf(answering)
         found = await _read(lambda: shelf.release(identifier))
         if not wants_page(request):
-            return _json(found.canonical())
+            return as_json(found.canonical())
         active, there = await run_in_threadpool(lambda: (shelf.active_release(), shelf.has_version(found.index.version)))
         active_id = active.id if active else None
-        return _html(release_page(shelf.name, found, active_id, active_release=active, index_is_there=there, viewer=viewer()))
+        return as_page(release_page(shelf.name, found, active_id, active_release=active, index_is_there=there, viewer=viewer()))
 
     return router
 
@@ -126,11 +125,3 @@ def _release_row(found: ShelvedRelease) -> ReleaseRow:
         index_version=release.index.version if release else None,
         problem=found.problem,
     )
-
-
-def _html(page: str) -> Response:
-    return HTMLResponse(page, headers=page_headers())
-
-
-def _json(content: bytes | str) -> Response:
-    return Response(content, headers={"Vary": "Accept"}, media_type="application/json")

@@ -23,9 +23,10 @@ def indexes_page(
 
 def version_page(name: str, version: ShelvedVersion, releases: Sequence[str], active: str | None, *, viewer: Viewer = ANYBODY) -> str:
     """`releases` are the ids of those that serve it, newest first."""
+    source = PurePath(version.build.source).name if version.build else ""  # a whole path would tell about the machine
     return render(
-        "version.html", source=PurePath(version.build.source).name if version.build else "", viewer=viewer, section="indexes", name=name, version=version, manifest=version.manifest, releases=releases,
-        active=active,
+        "version.html", viewer=viewer, section="indexes", name=name, version=version, manifest=version.manifest, source=source,
+        releases=releases, active=active,
     )  # fmt: skip
 
 

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from rag_service.record import Attempt
 from rag_service.web import links
+from rag_service.web.pages import moment
 
 
 @dataclass(frozen=True, slots=True)
@@ -14,7 +15,6 @@ class Part:
     key: str
     label: str
     name: str = ""
-    href: str | None = None
     digest: str | None = None
     digest_href: str | None = None
     notes: tuple[str, ...] = ()
@@ -32,27 +32,29 @@ def _released(attempt: Attempt) -> Iterator[Part]:
     release, index, embedder = lineage.release, lineage.index, lineage.embedder
     replaced = set(used.overrides)
     whole = used.access is None
-    yield Part("release", "Release", "", None, release.digest, links.release(release.id))
+    yield Part(
+        "release", "Release", digest=release.digest, digest_href=links.release(release.id), notes=("everything that can change an answer",)
+    )
     size = (f"{index.documents:,} documents", f"{index.chunks:,} passages") if whole else ()
     at = links.index_version(index.version)
-    yield Part("index", "Index version", index.name, None, index.digest, at, (*size, f"built {index.built_at}"))
-    yield Part("corpus", "Corpus", digest=index.corpus_digest, digest_href=f"{at}#corpus")
+    yield Part("index", "Index version", index.name, index.digest, at, (*size, f"built {moment(index.built_at)} UTC"))
+    yield Part("corpus", "Corpus", digest=index.corpus_digest, digest_href=f"{at}#corpus", notes=("Merkle root over the documents",))
     chunker = release.chunker
-    yield Part("chunker", "Chunker", chunker.name, None, chunker.digest, links.release(release.id, "chunker"))
+    yield Part("chunker", "Chunker", chunker.name, chunker.digest, links.release(release.id, "chunker"))
     notes = (embedder.runtime, f"{embedder.dimension} dimensions", *([f"revision {embedder.revision[:12]}"] if embedder.revision else []))
-    yield Part("encoder", "Embedding model", embedder.name, None, embedder.digest, links.release(release.id, "encoder"), notes)
+    yield Part("encoder", "Embedding model", embedder.name, embedder.digest, links.release(release.id, "encoder"), notes)
     yield Part(
-        "retrieval", "Retrieval", release.retrieval.mode, None, release.retrieval.digest, links.release(release.id, "retrieval"),
+        "retrieval", "Retrieval", release.retrieval.mode, release.retrieval.digest, links.release(release.id, "retrieval"),
         (f"top_k {used.top_k}", f"min_score {used.min_score:g}"), replaced=bool(replaced & {"top_k", "min_score"}),
     )  # fmt: skip
     prompt = used.prompt
     yield Part(
-        "prompt", "Prompt template", f"{prompt.name}/{prompt.version}", None, prompt.digest,
+        "prompt", "Prompt template", f"{prompt.name}/{prompt.version}", prompt.digest,
         None if "prompt" in replaced else links.release(release.id, "prompt"), replaced="prompt" in replaced,
     )  # fmt: skip
     settings = tuple(f"{name} {value}" for name, value in sorted(used.generator.items()) if value is not None)
     yield Part(
-        "generator", "Generator", release.generator.name, None, release.generator.digest, links.release(release.id, "generator"), settings,
+        "generator", "Generator", release.generator.name, release.generator.digest, links.release(release.id, "generator"), settings,
         replaced=bool(replaced - {"top_k", "min_score", "prompt"}),
     )  # fmt: skip
 
@@ -65,7 +67,6 @@ def _deployed(attempt: Attempt) -> Iterator[Part]:
         "code",
         "Code",
         release.code.version,
-        None,
         release.code.digest,
         links.release(release.id, "code"),
         (commit, *filter(None, [changed])),
@@ -73,7 +74,7 @@ def _deployed(attempt: Attempt) -> Iterator[Part]:
     if deployment.image is None:
         yield Part("image", "Container image", unknown=deployment.unknown.get("container_image", "not declared"))
     else:
-        yield Part("image", "Container image", deployment.image.ref.partition("@")[0], None, deployment.image.digest, None,
+        yield Part("image", "Container image", deployment.image.ref.partition("@")[0], deployment.image.digest, None,
                    (deployment.image.source,))  # fmt: skip
-    yield Part("environment", "Environment", deployment.environment, None, deployment.fingerprint, None, ("Python and every package",))
+    yield Part("environment", "Environment", deployment.environment, deployment.fingerprint, None, ("Python and every package",))
     yield Part("machine", "Numeric class", deployment.numeric_class)

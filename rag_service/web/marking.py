@@ -3,13 +3,19 @@
 All offsets are characters, end exclusive. What lies outside of the text is cut off, so that a span of another text cannot do harm.
 """
 
-from collections.abc import Iterable, Sequence
+import re
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
+from typing import Literal
 
 from rag_service.types import Citation, Prompt
 
 Spanned = tuple[int, int]
+
+_FENCE = "```"
+_OPENS = re.compile("```[^`]*")
+_BACKTICKS = re.compile("(?<!`)`([^`\n]+)`(?!`)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,14 +43,16 @@ def segments(text: str, spans: Iterable[tuple[Spanned, int]]) -> list[Segment]:
 
 @dataclass(frozen=True, slots=True)
 class AnswerPiece:
-    """Plain text, or a marker with the citations that it stands for."""
+    """Text, code, or a marker with the citations that it stands for."""
 
     text: str
     citations: tuple[Citation, ...] = ()
+    kind: Literal["text", "code", "block"] = "text"
+    """`code` stood between backticks, `block` between fences, which are left out."""
 
 
 def answer_pieces(answer: str, citations: Sequence[Citation]) -> list[AnswerPiece]:
-    """The answer with its markers apart. A marker that names several passages, as `[1, 3]`, has a citation for each."""
+    """The answer with its markers and its code apart. A marker that names several passages, as `[1, 3]`, has a citation for each."""
     by_span: dict[Spanned, list[Citation]] = {}
     for citation in citations:
         by_span.setdefault(citation.answer_span, []).append(citation)
@@ -53,10 +61,37 @@ def answer_pieces(answer: str, citations: Sequence[Citation]) -> list[AnswerPiec
     for (start, end), cited in sorted(by_span.items()):
         if start < at or end > len(answer) or start >= end:
             continue  # of another text than this one
-        pieces += [AnswerPiece(answer[at:start])] if start > at else []
+        pieces += _with_code(answer[at:start])
         pieces.append(AnswerPiece(answer[start:end], tuple(cited)))
         at = end
-    return [*pieces, AnswerPiece(answer[at:])] if at < len(answer) else pieces
+    return [*pieces, *_with_code(answer[at:])]
+
+
+def _with_code(text: str) -> Iterator[AnswerPiece]:
+    """Empty lines around a block are left out: it stands apart anyway. What is opened and never closed is text."""
+    plain: list[str] = []
+    block: list[str] | None = None
+    after = False
+    for line in text.split("\n"):
+        if block is None and _OPENS.fullmatch(line):
+            block = [line]
+        elif block is None:
+            plain.append(line)
+        elif line.rstrip() == _FENCE:
+            before = "\n".join(plain).rstrip("\n")
+            yield from _with_inline_code(before.lstrip("\n") if after else before)
+            yield AnswerPiece("\n".join(block[1:]), kind="block")
+            plain, block, after = [], None, True
+        else:
+            block.append(line)
+    rest = "\n".join([*plain, *(block or [])])
+    yield from _with_inline_code(rest.lstrip("\n") if after else rest)
+
+
+def _with_inline_code(text: str) -> Iterator[AnswerPiece]:
+    for place, piece in enumerate(_BACKTICKS.split(text)):
+        if piece:
+            yield AnswerPiece(piece, kind="code" if place % 2 else "text")
 
 
 def filled_parts(prompt: Prompt, question: str) -> list[Segment]:

@@ -90,7 +90,7 @@ def _environment() -> Environment:
         loader=PackageLoader("rag_service.web"), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
     environment.filters.update(
-        moment=_moment, iso=_iso, short=short_id, ms=milliseconds, score=_score, count=_count, bytes=_bytes, json=_json
+        moment=moment, iso=_iso, short=short_id, ms=milliseconds, score=_score, count=_count, bytes=_bytes, json=_json
     )
     environment.globals.update(static=_static_url, links=links)
     return environment
@@ -109,9 +109,9 @@ def _iso(moment: datetime | str) -> str:
     return moment if isinstance(moment, str) else moment.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
-def _moment(moment: datetime | str) -> str:
+def moment(given: datetime | str) -> str:
     """For the eye: seconds, in UTC."""
-    given = moment if isinstance(moment, datetime) else datetime.fromisoformat(moment)
+    given = given if isinstance(given, datetime) else datetime.fromisoformat(given)
     return given.astimezone(UTC).strftime("%Y-%m-%d %H:%M:%S")
 
 

@@ -10,8 +10,8 @@ from rag_service.record import Record
 from rag_service.replay import Replay
 from rag_service.types import AbstainReason, Chunk
 from rag_service.web import links
-from rag_service.web.lineage import parts_of
 from rag_service.web.differing import shortened
+from rag_service.web.lineage import parts_of
 from rag_service.web.marking import AnswerPiece, Segment, answer_pieces, filled_parts, segments
 from rag_service.web.pages import ANYBODY, Viewer, at, render
 
@@ -27,10 +27,8 @@ WHY_ABSTAINED: dict[AbstainReason, str] = {
 }
 
 
-def traces_page(
-    page: Page, query: RecordQuery, *, viewer: Viewer = ANYBODY, active_release: str | None = None, problem: str | None = None
-) -> str:
-    """`page` is what `query` found. `problem` is said above the list, as where there is no ledger yet."""
+def traces_page(page: Page, query: RecordQuery, *, viewer: Viewer = ANYBODY, active_release: str | None = None) -> str:
+    """`page` is what `query` found."""
     rows = page.rows[:MOST_ROWS]
     next_url = links.traces(replace(query, before_seq=page.next_before)) if page.next_before is not None else None
     return render(
@@ -48,14 +46,11 @@ def traces_page(
         next_url=next_url,
         active_release=active_release,
         why=WHY_ABSTAINED,
-        problem=problem,
     )
 
 
-def trace_page(
-    kept: Kept, *, replay: Replay | None = None, active_release: str | None = None, viewer: Viewer = ANYBODY, notice: str | None = None
-) -> str:
-    """`replay` is shown where it was just made. `active_release` is what answers now. `notice` is said above everything else."""
+def trace_page(kept: Kept, *, replay: Replay | None = None, active_release: str | None = None, viewer: Viewer = ANYBODY) -> str:
+    """`replay` is shown where it was just made. `active_release` is what answers now."""
     record = kept.record
     return render(
         "trace.html",
@@ -69,7 +64,7 @@ def trace_page(
         stages=_bars(record),
         total_ms=_total_ms(record),
         candidates=candidates_of(record),
-        answer=answer_pieces(record.answer, record.citations) if record.answer is not None else [],
+        answer=answer_of(record),
         passages=_passages(record),
         prompt_user=_prompt_parts(kept),
         version=record.lineage.index.version,
@@ -78,7 +73,6 @@ def trace_page(
         feedback=[(given, at(given.at_ms)) for given in sorted(kept.feedback, key=_when, reverse=True)],
         why=WHY_ABSTAINED,
         same_question=links.traces(RecordQuery(text=record.question)) if record.question else None,
-        notice=notice,
         shortened=shortened,
         quoted_ask=_asked_again(record),
     )
@@ -121,6 +115,7 @@ def _bars(record: Record) -> list[Bar]:
 class Candidate:
     rank: int
     chunk: Chunk
+    place: str
     score: float
     width: float
     """Of its bar, in thousandths."""
@@ -138,6 +133,7 @@ def candidates_of(record: Record) -> list[Candidate]:
         Candidate(
             rank=rank,
             chunk=hit.chunk,
+            place=place_of(hit.chunk),
             score=hit.score,
             width=round(min(max(hit.score, 0.0), 1.0) * _BAR_UNITS, 1),
             href=links.chunk(hit.chunk.id, record.lineage.index.version),

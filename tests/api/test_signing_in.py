@@ -141,8 +141,8 @@ def test_a_key_that_is_revoked_ends_the_session(client: Client, keys: Path) -> N
 
 @pytest.mark.parametrize(
     "elsewhere",
-    ["https://evil.example/", "//evil.example", "/\\evil.example", "\\\\evil.example", "javascript:alert(1)", "evil.example", "", "/\t/evil.example",
-     "/a b", "/" + "a" * 3000, "/a\\b", "/ä"],
+    ["https://evil.example/", "//evil.example", "/\\evil.example", "\\\\evil.example", "javascript:alert(1)", "evil.example", "",
+     "/\t/evil.example", "/a b", "/" + "a" * 3000, "/a\\b", "/ä"],
 )  # fmt: skip
 def test_nobody_is_sent_to_another_site_after_signing_in(elsewhere: str) -> None:
     assert local_path(elsewhere) == "/"
@@ -288,7 +288,12 @@ def test_the_way_in_and_how_it_looks_are_open_to_everybody(client: Client) -> No
 
 @pytest.mark.parametrize(
     ("url", "origin"),
-    [("https://Rag.example.org/base/", "https://rag.example.org"), ("http://127.0.0.1:8000", "http://127.0.0.1:8000"), (None, None), ("rag", None)],
+    [
+        ("https://Rag.example.org/base/", "https://rag.example.org"),
+        ("http://127.0.0.1:8000", "http://127.0.0.1:8000"),
+        (None, None),
+        ("rag", None),
+    ],
 )
 def test_the_origin_of_an_address(url: str | None, origin: str | None) -> None:
     assert origin_of(url) == origin

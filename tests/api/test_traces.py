@@ -19,7 +19,6 @@ NOWHERE = "What is the capital of Mongolia?"
 @pytest.fixture
 def recording(own_indexes: Path, serve: Serve) -> Client:
     """A server of the handbook with an empty ledger of its own."""
-    (own_indexes / "ledger.sqlite").unlink(missing_ok=True)
     return serve(own_indexes)
 
 
@@ -219,7 +218,6 @@ def test_with_digests_alone_nothing_can_be_read_back(own_indexes: Path, serve: S
 @pytest.fixture
 def keyed(own_indexes: Path, serve: Serve, cli: Callable[..., Any]) -> Callable[..., Client]:
     """`keyed("ask", "traces", filter=…)` is a client with a new key of these scopes; all of one server."""
-    (own_indexes / "ledger.sqlite").unlink(missing_ok=True)
     made: list[Client] = []
 
     def client(*scopes: str, **filters: str) -> Client:

@@ -36,6 +36,7 @@ class Watched:
 
     context: BrowserContext
     base_url: str
+    scripts: bool = True
     problems: list[str] = field(default_factory=list)
     """Errors of scripts, what a policy blocked, files that were not there."""
     foreign: list[str] = field(default_factory=list)
@@ -49,12 +50,8 @@ class Watched:
         return page
 
     def check(self) -> None:
-        ran = [what for page in self.context.pages for what in page.evaluate("window.ran || []")] if self._scripts else []
+        ran = [what for page in self.context.pages for what in page.evaluate("window.ran || []")] if self.scripts else []
         assert (self.problems, self.foreign, ran) == ([], [], []), (self.problems, self.foreign, ran)
-
-    @property
-    def _scripts(self) -> bool:
-        return not getattr(self, "without_scripts", False)
 
 
 @contextmanager
@@ -69,8 +66,7 @@ def window(
         locale="en-GB",
     )
     context.set_default_timeout(10_000)
-    watched = Watched(context, base_url)
-    watched.without_scripts = not scripts  # type: ignore[attr-defined]
+    watched = Watched(context, base_url, scripts)
     if scripts:
         context.add_init_script(_WATCH)
     host = urlsplit(base_url).netloc

@@ -1,7 +1,6 @@
 """Servers with records, a browser, and stored answers to make pages of."""
 
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 from playwright.sync_api import Browser
@@ -30,9 +29,3 @@ def kept(pipeline: Pipeline, question: str | Question = HOLIDAYS) -> Kept:
     """An answer as a ledger gives it back."""
     record = pipeline.ask(Question(question) if isinstance(question, str) else question)
     return Kept(record, "full", frozenset(), None, digest_text(record.question), Receipt(7, "sha256:" + "5" * 64))
-
-
-@pytest.fixture
-def recorded_indexes(own_indexes: Path) -> Path:
-    """The handbook, with a ledger of its own beside it."""
-    return own_indexes

@@ -39,7 +39,7 @@ def check_harmless(page: str) -> None:
             assert "http-equiv" not in attributes
         for name in ("href", "src", "action", "formaction"):
             value = attributes.get(name)
-            assert value is None or name in attributes and (value == "" or _LOCAL.fullmatch(value)), (element.tag, value)
+            assert value is None or (name in attributes and (value == "" or _LOCAL.fullmatch(value))), (element.tag, value)
     assert scripts == 1
 
 

@@ -2,7 +2,7 @@
 
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,25 +11,29 @@ from typing import Any
 from playwright.sync_api import Browser, Page
 
 from rag_service.catalog import Catalog
-from rag_service.settings import load_settings
+from rag_service.settings import Settings, load_settings
 from rag_service.wiring.building import build
 from rag_service.wiring.encoders import export_encoder, find_encoder
 from rag_service.wiring.releases import make_release
 from tests.api.conftest import desk_on, running
-from tests.web.browser import NARROW, WIDE, chromium, window
+from tests.web.browser import chromium, window
 
 PROJECT = Path(__file__).resolve().parents[2]
+MAIN = "What is a release?"
+EARLIER = ("Why is a replay exact?", "Do I need a GPU?", "What is the capital of France?", MAIN)
+"""Asked of an earlier release, which cut the documents into shorter passages."""
 QUESTIONS = (
-    "How do I check an index for corruption?",
+    MAIN,
     "Which formats can be read?",
-    "What is the capital of France?",
+    "Who wrote the Odyssey?",
     "How do I roll back to the previous release?",
-    "What does abstain mean?",
+    "How are ties between equal scores ordered?",
     "Does the service speak TLS?",
-    "Do I need a GPU?",
-    "How do I check an index for corruption?",
+    "How do I limit how often a key may ask?",
+    MAIN,
 )
-MAIN = QUESTIONS[0]
+RATED = {1: "up", 3: "up", 5: "down", 6: "up"}
+IN_A_STREAM = "How do I check an index for corruption?"
 
 
 class _Silent:
@@ -41,11 +45,12 @@ class _Silent:
 @dataclass(frozen=True)
 class Demo:
     url: str
-    answers: tuple[str, ...]
-    """Ids: to the questions, then to the first of them by the second release."""
+    first: str
+    """Id of the answer to the main question."""
+    older: str
+    """Id of the answer that the earlier release gave to it."""
     citation: dict[str, Any]
-    release: str
-    version: str
+    """Of the first answer."""
 
 
 @contextmanager
@@ -57,29 +62,27 @@ def demo() -> Iterator[Demo]:
         root = Path(folder)
         (root / "encoders").symlink_to(encoder.parent)
         catalog = Catalog(root)
-        settings = load_settings({}, indexes=root, name="demo")
-        version = build(settings, catalog, "demo", str(PROJECT / "docs"), _Silent()).manifest.version
-        wider = load_settings({}, indexes=root, name="demo", top_k=8)
-        catalog.activate("demo", make_release(wider, catalog, "demo", version))
+        _release(catalog, load_settings({}, indexes=root, name="demo", chunk_tokens=64, top_k=3))
         with running(desk_on(root, "demo"), grace_s=2.0) as client:
-            older = client.ask({"question": MAIN, "cache": False}).json
-        catalog.activate("demo", make_release(settings, catalog, "demo", version))
+            *_, older = (client.ask({"question": question}).json for question in EARLIER)
+        _release(catalog, load_settings({}, indexes=root, name="demo"))
         with running(desk_on(root, "demo"), grace_s=2.0) as client:
             replies = [client.ask({"question": question}).json for question in QUESTIONS]
-            for reply, rating in zip(replies[:5], ("up", "up", None, "down", "up"), strict=True):
-                if rating:
-                    client.post(f"/traces/{reply['answer_id']}/feedback", {"rating": rating, "comment": "Checked against the page."})
-            yield Demo(
-                url=f"http://127.0.0.1:{client.port}",
-                answers=(*(reply["answer_id"] for reply in replies), older["answer_id"]),
-                citation=replies[0]["citations"][0],
-                release=replies[0]["trace"]["release"]["id"],
-                version=version,
-            )
+            for place, rating in RATED.items():
+                said = {"rating": rating, "comment": "Checked against the page."}
+                client.post(f"/traces/{replies[place]['answer_id']}/feedback", said)
+            first = replies[0]
+            yield Demo(f"http://127.0.0.1:{client.port}", first["answer_id"], older["answer_id"], first["citations"][0])
+
+
+def _release(catalog: Catalog, settings: Settings) -> None:
+    """Builds the documentation anew, and lets it be served as the settings say."""
+    version = build(settings, catalog, "demo", str(PROJECT / "docs"), _Silent()).manifest.version
+    catalog.activate("demo", make_release(settings, catalog, "demo", version))
 
 
 def ask_it(page: Page) -> None:
-    page.fill("#question", MAIN)
+    page.fill("#question", IN_A_STREAM)
     page.keyboard.press("Enter")
     page.wait_for_selector("#trace-link:not([hidden])")
 
@@ -89,49 +92,52 @@ def replay_it(page: Page) -> None:
     page.wait_for_selector(".verdict")
 
 
-PICTURES: tuple[tuple[str, str, Any], ...] = (
-    ("ask", "/", ask_it),
-    ("passage", "{citation}", None),
-    ("traces", "/traces", None),
-    ("trace", "/traces/{first}", None),
-    ("replay", "/traces/{first}", replay_it),
-    ("compare", "/traces/compare?a={older}&b={first}", None),
-    ("indexes", "/indexes", None),
-    ("version", "/indexes/versions/{version}", None),
-    ("release", "/releases/{release}", None),
+@dataclass(frozen=True)
+class Picture:
+    name: str
+    path: str
+    """With the names of ids that `places_of` knows."""
+    height: int = 900
+    width: int = 1280
+    dark: bool = False
+    act: Callable[[Page], None] | None = None
+    """What is done on the page first."""
+
+
+PICTURES = (
+    Picture("ask", "/", act=ask_it),
+    Picture("passage", "{citation}", height=620),
+    Picture("traces", "/traces", height=920),
+    Picture("trace", "/traces/{first}", height=1215),
+    Picture("trace-dark", "/traces/{first}", height=1215, dark=True),
+    Picture("trace-narrow", "/traces/{first}", width=390, height=844),
+    Picture("replay", "/traces/{first}", height=590, act=replay_it),
+    Picture("compare", "/traces/compare?a={older}&b={first}", height=1240),
+    Picture("indexes", "/indexes", height=540),
 )
 
 
-def take(
-    browser: Browser, shown: Demo, folder: Path, *, suffix: str = "", whole: bool = False, only: tuple[str, ...] = (), **how: Any
-) -> None:
-    citation = shown.citation
-    places = {
-        "first": shown.answers[0],
-        "older": shown.answers[-1],
-        "release": shown.release,
-        "version": shown.version,
-        "citation": f"{citation['url']}&quote={citation['quote_span'][0]}-{citation['quote_span'][1]}#quote",
-    }
-    for name, path, act in PICTURES:
-        if only and name not in only:
-            continue
-        with window(browser, shown.url, **how) as watched:
-            page = watched.open(path.format(**places))
-            if act is not None:
-                act(page)
-            page.evaluate("document.activeElement.blur()")
-            page.screenshot(path=folder / f"{name}{suffix}.png", full_page=whole)
-            watched.check()
+def places_of(shown: Demo) -> dict[str, str]:
+    start, end = shown.citation["quote_span"]
+    return {"first": shown.first, "older": shown.older, "citation": f"{shown.citation['url']}&quote={start}-{end}#quote"}
+
+
+def take(browser: Browser, shown: Demo, picture: Picture, folder: Path) -> None:
+    with window(browser, shown.url, size=(picture.width, picture.height), dark=picture.dark) as watched:
+        page = watched.open(picture.path.format(**places_of(shown)))
+        if picture.act is not None:
+            picture.act(page)
+        page.evaluate("document.activeElement.blur()")
+        page.screenshot(path=folder / f"{picture.name}.png")
+        watched.check()
 
 
 def main() -> None:
     folder = Path(sys.argv[1]) if len(sys.argv) > 1 else PROJECT / "screenshots"
     folder.mkdir(exist_ok=True)
     with demo() as shown, chromium() as browser:
-        take(browser, shown, folder, size=WIDE, only=("ask", "passage", "traces", "trace", "replay", "compare", "release"))
-        take(browser, shown, folder, size=WIDE, dark=True, suffix="-dark", only=("trace",))
-        take(browser, shown, folder, size=NARROW, suffix="-narrow", only=("trace",))
+        for picture in PICTURES:
+            take(browser, shown, picture, folder)
 
 
 if __name__ == "__main__":

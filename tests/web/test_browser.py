@@ -56,7 +56,7 @@ def test_a_question_is_answered_in_a_stream_and_its_citation_opens_the_passage_a
 
 def test_an_answer_grows_while_it_is_written_and_can_be_cancelled(browser: Browser, serve: Any, pipeline: Pipeline) -> None:
     class Slow(Writes):
-        def generate(self, prompt: Any, *, write: Any = None, cancellation: Any = None, **given: Any) -> Any:
+        def generate(self, *_: Any, write: Any = None, cancellation: Any = None, **__: Any) -> Any:
             write("Every employee ")
             until_s = time.monotonic() + 10
             while time.monotonic() < until_s:
@@ -87,6 +87,25 @@ def test_markers_are_placed_by_characters_whatever_script_stands_before_them(bro
         expect(page.locator("#answer a.marker")).to_have_text(["[1]", "[1]", "[2]"])
         assert page.inner_text("#answer").startswith("🦜🦜 Every employee has 28 days of paid holiday a year [1]. 𝔘nused")
         watched.check()
+
+
+def test_an_answer_with_code_looks_the_same_in_a_stream_as_in_a_page_that_the_service_made(
+    browser: Browser, serve: Any, pipeline: Pipeline
+) -> None:
+    said = "Every employee has `28` days [1]:\n\n```bash\ncount <days> [1]\n```\n\nUnused days expire [2]. ```never\nclosed [2]."
+    client = serve(with_generator(pipeline, Writes(completion(said), pieces=7)))
+    seen = []
+    for scripts in (True, False):
+        with window(browser, f"http://127.0.0.1:{client.port}", scripts=scripts) as watched:
+            page = watched.open("/")
+            page.fill("#question", HOLIDAYS)
+            page.click("#submit")
+            expect(page.locator("#status")).to_have_text("answered")
+            expect(page.locator("#answer code")).to_have_count(2)
+            expect(page.locator("#answer code.block")).to_have_text("count <days> [1]")
+            seen.append(page.inner_text("#answer"))
+            watched.check()
+    assert seen[0] == seen[1]
 
 
 def test_what_goes_wrong_is_said_in_words_with_the_trace_id(browser: Browser, serve: Any, pipeline: Pipeline) -> None:
@@ -269,8 +288,9 @@ def test_an_error_is_a_page_for_a_browser_and_json_for_programs(watched: Watched
     page = watched.open("/traces/ans_" + "0" * 32)
     expect(page.locator("h1")).to_have_text("Nothing is here")
     expect(page.locator(".lead")).to_contain_text("there is no record ans_000")
-    page.goto(f"{watched.base_url}/traces?score_below=much")
-    expect(page.locator("h1")).to_have_text("Something in this request does not fit")
+    for query in ("score_below=much", "limit=10000"):
+        page.goto(f"{watched.base_url}/traces?{query}")
+        expect(page.locator("h1")).to_have_text("Something in this request does not fit")
     assert client.get("/traces/ans_" + "0" * 32).json["error"]["code"] == "not_found"
 
 

@@ -7,6 +7,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlencode
 
 import pytest
 from playwright.sync_api import Browser, expect
@@ -56,13 +57,15 @@ def zoo(tmp_path_factory: pytest.TempPathFactory, encoder_folder: Path, build: A
     (root / "encoders").symlink_to(encoder_folder.parent)
     everything = "\n\n".join([*SCRIPTS, *MARKDOWN])
     (source / "parrot <img src=x onerror=alert(1)>.md").write_text(
-        f"# Parrot {SCRIPTS[0]}\n\n## {SCRIPTS[2]} [x](javascript:alert(2))\n\nThe parrot says {SCRIPTS[0]} {SCRIPTS[2]} {MARKDOWN[0]} every day.\n"
+        f"# Parrot {SCRIPTS[0]}\n\n## {SCRIPTS[2]} [x](javascript:alert(2))\n\n"
+        f"The parrot says {SCRIPTS[0]} {SCRIPTS[2]} {MARKDOWN[0]} every day.\n"
     )
     (source / "all.txt").write_text(f"What the parrot says when nobody listens:\n\n{everything}\n")
     (source / "page.html").write_text(
         f"<title>Parrot {SCRIPTS[7]}</title><h1>The parrot's page</h1><p>The parrot says &lt;script&gt;alert(3)&lt;/script&gt;.</p>"
     )
-    rows = [{"id": f"row{number}\"'><b>", "title": f"Parrot {script}", "text": f"The parrot says {script} at {number}.", "x-note": script}
+    rows = [{"id": f"row{number}\"'><b>", "title": f"Parrot {script}", "text": f"The parrot says {script} at {number}.",
+             "x-note": script, "url": "javascript:alert('url')", "source": f"javascript:alert('source{number}')"}
             for number, script in enumerate(SCRIPTS)]  # fmt: skip
     (source / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     (source / "<script>alert('skipped')<").mkdir()
@@ -80,7 +83,8 @@ def zoo(tmp_path_factory: pytest.TempPathFactory, encoder_folder: Path, build: A
         paths = [
             "/traces", f"/traces/{first}", f"/traces/{second}", f"/traces/compare?a={first}&b={second}", "/indexes",
             f"/indexes/versions/{version}", f"/releases/{replies[0]['trace']['release']['id']}", *(f"{url}&quote=0-20" for url in chunks),
-            "/traces?text=%22%3E%3Cscript%3Ealert(1)%3C/script%3E", "/?q=%3C/textarea%3E%3Cscript%3Ealert(1)%3C/script%3E",
+            "/traces?text=%22%3E%3Cscript%3Ealert(1)%3C/script%3E", "/traces?key_id=%22%20autofocus%20onfocus=alert(1)%20x=%22",
+            "/?q=%3C/textarea%3E%3Cscript%3Ealert(1)%3C/script%3E",
             "/%3Cscript%3Ealert(1)%3C/script%3E", "/releases/%3Cscript%3E", "/traces/javascript:alert(1)",
         ]  # fmt: skip
         yield Zoo(client, tuple(paths))
@@ -94,6 +98,16 @@ def test_every_page_shows_hostile_text_as_text(zoo: Zoo) -> None:
         page = reply.body.decode()
         check_harmless(page)
         assert "62615533" not in page, "no template in a text was filled in"
+
+
+def test_pages_that_a_form_leads_to_show_it_as_text_too(zoo: Zoo) -> None:
+    form = {"content-type": "application/x-www-form-urlencoded", "accept": "text/html"}
+    fields = urlencode({"question": QUESTION, "top_k": 50, "min_score": -1, "fresh": "yes"}).encode()
+    wrong = urlencode({"question": QUESTION, "release": SCRIPTS[6], "top_k": SCRIPTS[0]}).encode()
+    for path, body, status in (("/", fields, 200), ("/", wrong, 422), (f"{zoo.paths[1]}/replay", b"", 200)):
+        reply = zoo.client.send("POST", path, body, form)
+        assert reply.status == status
+        check_harmless(reply.body.decode())
 
 
 def test_in_a_browser_nothing_of_it_runs_and_nothing_is_loaded_from_elsewhere(zoo: Zoo, browser: Browser) -> None:

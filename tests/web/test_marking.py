@@ -2,6 +2,7 @@
 
 import dataclasses
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -40,6 +41,28 @@ def test_a_marker_that_names_two_passages_has_both(pipeline: Pipeline) -> None:
     [citation, *_] = kept(pipeline).record.citations
     both = [dataclasses.replace(citation, marker=number, answer_span=(4, 10)) for number in (1, 3)]
     assert answer_pieces("Yes [1, 3].", both)[1].citations == tuple(both)
+
+
+@pytest.mark.parametrize(
+    ("answer", "pieces"),
+    [
+        ("Run `make test` now.", [("text", "Run "), ("code", "make test"), ("text", " now.")]),
+        ("Run:\n\n```bash\na\n\nb\n```\n\nThen wait.", [("text", "Run:"), ("block", "a\n\nb"), ("text", "Then wait.")]),
+        ("```\na\n```\n\n```\nb\n``` \n", [("block", "a"), ("block", "b")]),
+        ("```\n`a`\n```", [("block", "`a`")]),
+        ("Never closed:\n```\na `b` c", [("text", "Never closed:\n```\na "), ("code", "b"), ("text", " c")]),
+        ("One ` and\nanother ` are text, ``as`` are two.", [("text", "One ` and\nanother ` are text, ``as`` are two.")]),
+        ("```not a fence``` here", [("text", "```not a fence``` here")]),
+        ("", []),
+    ],
+)
+def test_code_in_an_answer_stands_apart(answer: str, pieces: list[tuple[str, str]]) -> None:
+    assert [(piece.kind, piece.text) for piece in answer_pieces(answer, [])] == pieces
+
+
+def test_an_answer_that_opens_a_block_again_and_again_takes_no_longer_than_its_length() -> None:
+    answer = "```a\n" * 100_000
+    assert "".join(piece.text for piece in answer_pieces(answer, [])) == answer
 
 
 def test_spans_of_another_text_do_no_harm(pipeline: Pipeline) -> None:

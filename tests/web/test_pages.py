@@ -57,7 +57,7 @@ def without_texts(full: Kept) -> Kept:
 
 
 def replayed(pipeline: Pipeline, answer: Kept) -> Replay:
-    return replay(answer, lambda _: Opened(pipeline, ()), pipeline.lineage.deployment)
+    return replay(answer, lambda _: Opened(pipeline, ()), pipeline.lineage.deployment)[0]
 
 
 def manifest(**fields: object) -> Manifest:
@@ -278,13 +278,17 @@ def test_a_replay_that_parted_shows_where_and_how(pipeline: Pipeline) -> None:
     page = parsed(trace_page(answer, replay=made))
     assert "diverged_at:retrieve" in text_of(page.css_first(".verdict"))
     assert page.css("#replay .hit-differences tbody tr")
-    assert page.css("#replay del")
+    recorded, again = page.css("#replay .side")
+    assert text_of(recorded) == "As recorded Nine days. [1]"
+    assert text_of(again) == f"Made again {' '.join((made.answer or '').split())}"
+    assert recorded.css("del")
+    assert again.css("ins")
     check_harmless(trace_page(answer, replay=made))
 
 
 def test_a_replay_that_could_not_be_made_says_what_is_missing(pipeline: Pipeline) -> None:
     answer = kept(pipeline)
-    made = replay(answer, lambda _: Missing("index", "index version 1 is gone"), pipeline.lineage.deployment)
+    made, _ = replay(answer, lambda _: Missing("index", "index version 1 is gone"), pipeline.lineage.deployment)
     text = text_of(parsed(trace_page(answer, replay=made)).css_first("#replay"))
     assert "not_replayable:index" in text
     assert "index version 1 is gone" in text
@@ -490,6 +494,12 @@ def test_pages_offer_only_what_a_key_is_for() -> None:
     assert offered("traces") == ["Traces", "Indexes"]
     assert offered("admin") == ["Indexes"]
     assert offered(*ANYBODY.scopes) == ["Ask", "Traces", "Indexes"]
+
+
+def test_the_name_of_a_key_is_text() -> None:
+    page = error_page(404, "nothing", "", "0" * 32, viewer=Viewer("<script>alert(1)</script>", frozenset({"ask"})))
+    assert text_of(parsed(page).css_first(".who span")) == "<script>alert(1)</script>"
+    check_harmless(page)
 
 
 def test_an_error_page_says_what_is_wrong_and_under_which_id_the_log_has_it() -> None:

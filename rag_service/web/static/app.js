@@ -186,7 +186,7 @@ class Answer {
     const sorted = [...this.citations].sort((a, b) => a.answer_span[0] - b.answer_span[0] || a.marker - b.marker);
     for (const citation of sorted) {
       const [start, end] = citation.answer_span;
-      if (start > from) parts.push(characters.slice(from, start).join(""));
+      if (start > from) parts.push(...withCode(characters.slice(from, start).join("")));
       from = Math.max(from, end);
       const link = document.createElement("a");
       link.className = "marker";
@@ -195,14 +195,15 @@ class Answer {
       link.textContent = `[${citation.marker}]`;
       parts.push(link);
     }
-    parts.push(characters.slice(from).join(""));
+    parts.push(...withCode(characters.slice(from).join("")));
     this.at("answer").replaceChildren(...parts);
   }
 
   sources(hits) {
     const items = hits.map((hit) => {
       const item = this.at("source").content.firstElementChild.cloneNode(true);
-      const [title, place, source, score] = item.children;
+      const [title, where, score] = item.children;
+      const [place, source] = where.children;
       title.href = hit.url;
       title.textContent = hit.title || hit.source;
       place.textContent = hit.heading_path.filter((heading) => heading !== hit.title).join(" › ");
@@ -273,6 +274,29 @@ class Answer {
     if (status === 401) at("problem-text").append(" ", link("/sign-in", "Sign in"));
     at("problem-trace").textContent = body?.trace_id ?? "not known";
   }
+}
+
+// Code apart from text, as the service does it in pages that it makes.
+function withCode(text) {
+  const parts = [];
+  let plain = [];
+  let block = null;
+  for (const line of text.split("\n")) {
+    if (block === null && /^```[^`]*$/.test(line)) block = [line];
+    else if (block === null) plain.push(line);
+    else if (line.trimEnd() === "```") {
+      const before = plain.join("\n").replace(/\n+$/, "");
+      parts.push(...withInlineCode(parts.length ? before.replace(/^\n+/, "") : before), element("code", "block", block.slice(1).join("\n")));
+      plain = [];
+      block = null;
+    } else block.push(line);
+  }
+  const rest = [...plain, ...(block ?? [])].join("\n");
+  return [...parts, ...withInlineCode(parts.length ? rest.replace(/^\n+/, "") : rest)];
+}
+
+function withInlineCode(text) {
+  return text.split(/(?<!`)`([^`\n]+)`(?!`)/).map((piece, place) => (place % 2 ? element("code", "", piece) : piece));
 }
 
 function milliseconds(value) {
