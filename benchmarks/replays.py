@@ -1,7 +1,8 @@
 """How many recorded answers can be made again to the bit: by another process, from the ledger and the artefacts on the disk.
 
 1,000 questions of three sets with the extractive generator, and 50 with a GGUF model. Among them are follow-ups in a conversation,
-questions with settings of their own, filtered ones, and such that cannot be answered. Uses the sets in ../shared/data; says so where they are absent.
+questions with settings of their own, filtered ones, and such that cannot be answered. Uses the sets in ../shared/data; says so where they
+are absent.
 """
 
 import os
