@@ -28,6 +28,7 @@ def as_json_line(kept: Kept) -> bytes:
             "redacted": sorted(kept.redacted),
             "key_id": kept.key_id,
             "question": record.question if full else None,
+            "query": record.query if full else None,
             "question_digest": kept.question_digest,
             "history": [{"role": turn.role, "content": turn.content} for turn in record.history],
             "prompt": {"system": record.prompt.system, "user": record.prompt.user} if record.prompt else None,
@@ -40,7 +41,7 @@ def as_json_line(kept: Kept) -> bytes:
 
 def exported(kept: Kept) -> AskReply:
     """The reply as it went out, with its receipt."""
-    return reply_to(kept.record, include_chunks=True)
+    return reply_to(kept.record, include_chunks=kept.content == "full")
 
 
 def as_question_line(kept: Kept) -> bytes | None:

@@ -9,6 +9,7 @@ at all, and no vector either, since a vector can be turned back into much of its
 """
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime
 from functools import lru_cache
@@ -185,13 +186,19 @@ def kept_from(body: bytes, vector: bytes | None, lineage: bytes, receipt: Receip
     """What was stored, as a record again. Raises `Damaged` where it is not what `entry_of` writes."""
     try:
         stored = _Body.model_validate_json(body)
-        digest, read = lineage_from(lineage)
-        if digest != stored.lineage:
-            raise ValueError("it is of another release")
+        read = _lineage(stored.lineage, lineage, receipt)
         record = replace(_record(stored, vector, read), receipt=receipt)
     except (ValidationError, ValueError, IndexError) as error:
         raise Damaged(f"entry {receipt.seq} of the ledger does not follow its schema", hint="run `rag-service trace verify`") from error
     return Kept(record, stored.content, frozenset(stored.redacted), stored.key_id, stored.question_digest, receipt, tuple(feedback))
+
+
+def _lineage(digest: str, document: bytes, receipt: Receipt) -> Lineage:
+    with suppress(ValueError):
+        found, lineage = lineage_from(document)
+        if found == digest:
+            return lineage
+    raise Damaged(f"entry {receipt.seq} of the ledger names a release that is damaged", hint="run `rag-service trace verify`")
 
 
 def row_from(body: bytes, lineage: bytes) -> Row:

@@ -3,6 +3,7 @@
 import logging
 import os
 import shutil
+import subprocess
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -115,10 +116,15 @@ def served_indexes(tmp_path_factory: pytest.TempPathFactory, encoder_folder: Pat
     return root
 
 
+def copy_of(served: Path, to: Path) -> Path:
+    """Without the ledger: servers of the whole session write to it, and it grows. The encoders stay the shared ones."""
+    return shutil.copytree(served, to, symlinks=True, ignore=shutil.ignore_patterns("ledger.sqlite*"))
+
+
 @pytest.fixture
 def own_indexes(tmp_path: Path, served_indexes: Path) -> Path:
-    """A copy of the active handbook, to change, damage or add to. The encoders are the shared ones."""
-    return shutil.copytree(served_indexes, tmp_path / "own", symlinks=True)
+    """A copy of the active handbook, to change, damage or add to, with nothing recorded."""
+    return copy_of(served_indexes, tmp_path / "own")
 
 
 @pytest.fixture(scope="session")
@@ -126,6 +132,28 @@ def pipeline(served_indexes: Path) -> Pipeline:
     """What answers from `served_indexes`."""
     settings, catalog = load_settings({}, indexes=served_indexes, name="handbook"), Catalog(served_indexes)
     return open_release(settings, catalog, "handbook", catalog.release("handbook", catalog.active_id("handbook"))).pipeline
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system of its own with 600 kB."""
+    if os.geteuid() != 0:
+        pytest.skip("only root may mount a small file system")
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=600k", "tmpfs", str(disk)], capture_output=True, text=True, check=False)
+    if mounted.returncode:
+        pytest.skip(f"no file system can be mounted here: {mounted.stderr.strip()}")
+    yield disk
+    subprocess.run(["umount", "--lazy", str(disk)], check=True)
+
+
+def fill(disk: Path, *, leave_bytes: int = 0) -> Path:
+    """The file that does; deleting it makes room again."""
+    filler = disk / "filler"
+    free = os.statvfs(disk).f_bavail * os.statvfs(disk).f_frsize
+    filler.write_bytes(b"x" * max(free - leave_bytes, 0))
+    return filler
 
 
 @dataclass(frozen=True)

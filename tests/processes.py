@@ -1,6 +1,7 @@
 """`rag-service serve` in a process of its own, as tests see it from outside."""
 
 import re
+import signal
 import threading
 from pathlib import Path
 from queue import Empty, Queue
@@ -15,7 +16,8 @@ class ServerProcess:
         self.said: list[str] = []
         self._process = process
         self._ready: Queue[int | None] = Queue()
-        threading.Thread(target=self._read, daemon=True).start()
+        self._reader = threading.Thread(target=self._read, daemon=True)
+        self._reader.start()
         try:
             port = self._ready.get(timeout=60)
         except Empty:
@@ -27,6 +29,13 @@ class ServerProcess:
     @property
     def runs(self) -> bool:
         return self._process.poll() is None
+
+    def end(self, number: int = signal.SIGTERM) -> int:
+        """Sends the signal and gives the exit code. What it said until its end is then in `said`."""
+        self._process.send_signal(number)
+        code = self._process.wait(timeout=30)
+        self._reader.join(timeout=30)
+        return code
 
     def most_memory_bytes(self) -> int:
         """The most resident memory that it has had so far (Linux)."""

@@ -101,20 +101,31 @@ def cited(hit: Hit, answer: str, *, quote_span: tuple[int, int], marker: int = 1
     start, end = quote_span
     quote, at = hit.chunk.text[start:end], max(answer.rfind("[1]"), 0)
     return Citation(
-        marker, hit.chunk, hit.score, (at, at + 3), quote, (start, start + len(quote)), (hit.chunk.start + start, hit.chunk.start + end), True
+        marker,
+        hit.chunk,
+        hit.score,
+        (at, at + 3),
+        quote,
+        (start, start + len(quote)),
+        (hit.chunk.start + start, hit.chunk.start + end),
+        True,
     )
 
 
 def abstained(number: int, **fields: Any) -> Record:
-    nothing: dict[str, Any] = {"hits": (), "shown": 0, "prompt": None, "raw_answer": None, "answer": None, "citations": ()}
-    return record(number, **{**nothing, "status": "abstained", "abstain_reason": "no_hits", **fields})
+    made = record(number, **fields)
+    return replace(
+        made, hits=(), shown=0, prompt=None, raw_answer=None, answer=None, citations=(), status="abstained", abstain_reason="no_hits"
+    )
 
 
 def entry(number: int = 1, *, key_id: str | None = None, content: Content = "full", **fields: Any) -> AnswerEntry:
     return entry_of(record(number, **fields), content=content, key_id=key_id)
 
 
-def feedback(rating: Rating | None = "up", *, comment: str | None = None, expected: str | None = None, key_id: str | None = None) -> Feedback:
+def feedback(
+    rating: Rating | None = "up", *, comment: str | None = None, expected: str | None = None, key_id: str | None = None
+) -> Feedback:
     return Feedback(rating, comment, expected, key_id, BEGAN_MS)
 
 

@@ -28,6 +28,7 @@ from rag_service.question import Question
 from rag_service.serving import Service
 from rag_service.settings import load_settings
 from rag_service.wiring.releases import open_release
+from tests.conftest import copy_of
 
 HOLIDAYS = "How many days of paid holiday does an employee have?"
 
@@ -71,7 +72,7 @@ def corpus(path: Path, rows: int, words: int) -> Path:
 def damageable(tmp_path_factory: pytest.TempPathFactory, served_indexes: Path, encoder_folder: Path) -> Path:
     """The handbook with an encoder folder of its own. Tests put back what they damage."""
     root = tmp_path_factory.mktemp("damage") / "indexes"
-    shutil.copytree(served_indexes, root, symlinks=True)
+    copy_of(served_indexes, root)
     (root / "encoders").unlink()
     shutil.copytree(encoder_folder, root / "encoders" / encoder_folder.name)
     return root
@@ -383,25 +384,11 @@ def test_an_activation_that_cannot_be_written_changes_nothing(command: Cli, own_
     assert snapshot(own_indexes) == before
 
 
-@pytest.fixture
-def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """A file system of its own with 600 kB."""
-    if os.geteuid() != 0:
-        pytest.skip("only root may mount a small file system")
-    disk = tmp_path / "disk"
-    disk.mkdir()
-    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=600k", "tmpfs", str(disk)], capture_output=True, text=True, check=False)
-    if mounted.returncode:
-        pytest.skip(f"no file system can be mounted here: {mounted.stderr.strip()}")
-    yield disk
-    subprocess.run(["umount", "--lazy", str(disk)], check=True)
-
-
 @pytest.mark.parametrize("room_bytes", [4096, 40_960, 204_800])
 def test_a_full_disk_ends_the_build_and_what_was_served_still_answers(
     cli: Cli, small_disk: Path, served_indexes: Path, many_short_documents: Path, room_bytes: int
 ) -> None:
-    root = shutil.copytree(served_indexes, small_disk / "indexes", symlinks=True)
+    root = copy_of(served_indexes, small_disk / "indexes")
     free = os.statvfs(small_disk).f_bavail * os.statvfs(small_disk).f_frsize
     (small_disk / "filler").write_bytes(b"x" * (free - room_bytes))
     before = snapshot(root)

@@ -1,5 +1,6 @@
 """The commands of `rag-service trace` that are about the ledger as a whole: export, verify, replayable, erase, prune, migrate."""
 
+import os
 import sys
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -11,7 +12,7 @@ from rich.markup import escape
 from rag_service.catalog import Catalog
 from rag_service.cli.options import IndexesOption, JsonOption
 from rag_service.console import BarProgress, err, errors_in_words, out
-from rag_service.errors import InvalidInput, NotFound
+from rag_service.errors import InvalidInput, NotFound, StorageFailed
 from rag_service.export import as_json_line, as_question_line, write_parquet
 from rag_service.kept import Flaw, Kept, RecordQuery, Retention
 from rag_service.ledger.migration import migrate as migrate_ledger
@@ -67,7 +68,6 @@ def export(
         records = opened_records(ledger_file, indexes)
         found = records.selected(only) if only else records.records(RecordQuery(rating=rating, release=release))
         flaws: list[Flaw] = []
-
         count = _write(_intact(found, flaws), form, to)
     err.print(f"[green]written[/green] {count:,} {'questions' if form == 'questions' else 'records'}{f' to {to}' if to else ''}")
     _name(flaws)
@@ -90,7 +90,7 @@ def verify(
         with BarProgress() as progress:
             progress.stage("verify", None)
             audit = store.audit(progress.advance)
-        flaws = [*audit.flaws, *([] if expect is None else _unexpected(store, expect))]
+        flaws = [*audit.flaws, *([] if expect is None else _unexpected(store, expect, audit.pruned_through))]
     if as_json:
         head = {"seq": audit.head.seq, "digest": audit.head.digest} if audit.head else None
         counts = {name: getattr(audit, name) for name in ("entries", "answers", "erased", "pruned_through")}
@@ -181,14 +181,18 @@ def _intact(found: Iterable[Kept | Flaw], flaws: list[Flaw]) -> Iterator[Kept]:
 
 
 def _write(records: Iterable[Kept], form: str, to: Path | None) -> int:
-    if form == "parquet":
-        if to is None:
-            raise InvalidInput("Parquet goes to a file", hint="name it with --to")
-        return write_parquet(records, to)
     if to is None:
+        if form == "parquet":
+            raise InvalidInput("Parquet goes to a file", hint="name it with --to")
         return _write_lines(records, form, sys.stdout.buffer)
-    with to.open("wb") as file:
-        return _write_lines(records, form, file)
+    try:
+        if form == "parquet":
+            return write_parquet(records, to)
+        with to.open("wb") as file:
+            return _write_lines(records, form, file)
+    except OSError as error:
+        reason = os.strerror(error.errno) if error.errno else str(error)
+        raise StorageFailed(f"could not write {to.name}: {reason}", hint="name another file with --to") from error
 
 
 def _write_lines(records: Iterable[Kept], form: str, file: BinaryIO) -> int:
@@ -202,14 +206,17 @@ def _write_lines(records: Iterable[Kept], form: str, file: BinaryIO) -> int:
     return count
 
 
-def _unexpected(store: SqliteLedger, expect: str) -> list[Flaw]:
+def _unexpected(store: SqliteLedger, expect: str, pruned_through: int) -> list[Flaw]:
     seq, _, digest = expect.partition(":")
     if not seq.isdigit() or not digest:
         raise InvalidInput(f"--expect {expect!r} is no receipt", hint="write it as <seq>:sha256:<64 hex digits>")
     found = store.digest_at(int(seq))
     if found == digest:
         return []
-    return [Flaw(int(seq), "is missing, though there is a receipt for it" if found is None else "is not the entry of the receipt")]
+    if found is not None:
+        return [Flaw(int(seq), "is not the entry of the receipt")]
+    dropped = int(seq) <= pruned_through
+    return [Flaw(int(seq), "was dropped by retention" if dropped else "is missing, though there is a receipt for it")]
 
 
 def _name(flaws: list[Flaw]) -> None:

@@ -11,36 +11,38 @@ from rag_service.errors import Damaged
 from rag_service.kept import Audit, Flaw, Row
 from rag_service.ledger import chain
 from rag_service.ledger.packing import content_of
-from rag_service.ledger.salvage import bounds, flaw_of
+from rag_service.ledger.salvage import flaw_of, numbers, read_entry
 from rag_service.ledger.writer import ANSWER_COLUMNS
 from rag_service.record import Receipt
 from rag_service.stored_record import row_from
 
 _MOST_FLAWS = 1000
 """After so many nobody reads on."""
+_MOST_OF_THE_FILE = 20
+_ENTRY = "SELECT kind, at_ms, content, digest, lineage, body, vector FROM entries WHERE seq = ?"
 _TELL_EVERY = 1000
 
 
 def audit(connection: sqlite3.Connection, told: Callable[[int], None]) -> Audit:
     """`told` is given the number of entries looked at, now and then."""
     connection.execute("BEGIN")  # one moment of it: an erasure meanwhile is no flaw
-    first, last = bounds(connection)
+    seqs = numbers(connection)
     found = _Found(connection)
-    for seq in range(first, last + 1):
+    for count, seq in enumerate(seqs, start=1):
         found.look_at(seq)
-        if (seq - first + 1) % _TELL_EVERY == 0:
+        if count % _TELL_EVERY == 0:
             told(_TELL_EVERY)
         if len(found.flaws) >= _MOST_FLAWS:
             found.flaws.append(Flaw(None, f"there are so many flaws that what comes after entry {seq} was not looked at"))
             break
     else:
-        found.conclude(first)
+        found.conclude(seqs[0] if seqs else None)
     return Audit(
         entries=found.entries,
         answers=found.answers,
         erased=len(found.erased),
         pruned_through=found.pruned[-1][0] if found.pruned else 0,
-        head=Receipt(last, chain.shown(found.before)) if found.before is not None and last else None,
+        head=Receipt(seqs[-1], chain.shown(found.before)) if found.before is not None else None,
         flaws=tuple(found.flaws),
     )
 
@@ -59,15 +61,20 @@ class _Found:
     """Through which entry, and its digest."""
     before: bytes | None = None
     """Digest of the entry before; None where that entry could not be read."""
+    last: int | None = None
     beginning: bytes | None = None
     """What the first entry must have had before it."""
 
     def look_at(self, seq: int) -> None:
+        if self.last is not None and seq > self.last + 1:
+            missing = seq - self.last - 1
+            self._flaw(self.last + 1, "is missing" if missing == 1 else f"is missing, and so are all up to {seq - 1:,}")
+            self.before = None
+        self.last = seq
         try:
-            query = "SELECT kind, at_ms, content, digest, lineage, body, vector FROM entries WHERE seq = ?"
-            row = self.connection.execute(query, (seq,)).fetchone()
-        except sqlite3.DatabaseError as error:
-            self._flaw(seq, f"cannot be read: {error}")
+            row = read_entry(self.connection, _ENTRY, seq)
+        except Damaged as error:
+            self.flaws.append(flaw_of(seq, error))
             self.before = None
             return
         if row is None:
@@ -97,18 +104,27 @@ class _Found:
         except Damaged as error:
             self.flaws.append(flaw_of(seq, error))
             return
-        match row["kind"]:
-            case "answer":
-                self.answers += 1
-                for problem in self._problems_of_answer(seq, row, body):
-                    self._flaw(seq, problem)
+        if row["kind"] == "answer":
+            self.answers += 1
+            for problem in self._problems_of_answer(seq, row, body):
+                self._flaw(seq, problem)
+            return
+        try:
+            self._check_said(seq, row["kind"], orjson.loads(body))
+        except (ValueError, KeyError, TypeError):
+            self._flaw(seq, f"its content is none of an entry of the kind {row['kind']}")
+
+    def _check_said(self, seq: int, kind: str, said: dict[str, Any]) -> None:
+        """Raises `ValueError`, `KeyError` or `TypeError` where that kind says something else."""
+        match kind:
             case "feedback":
-                self._check_feedback(seq, orjson.loads(body))
+                self._check_feedback(seq, said)
             case "erasure":
-                self.accounted.update(orjson.loads(body)["erased"])
+                self.accounted.update(said["erased"])
             case "pruning":
-                said = orjson.loads(body)
                 self.pruned.append((said["through"], bytes.fromhex(said["digest"])))
+            case _:
+                raise ValueError(kind)
 
     def _problems_of_answer(self, seq: int, row: sqlite3.Row, body: bytes) -> Iterator[str]:
         try:
@@ -152,20 +168,34 @@ class _Found:
             except sqlite3.DatabaseError as error:
                 self._flaw(None, f"the list of {'answers' if kind == 'answer' else kind} cannot be read: {error}")
 
-    def conclude(self, first: int) -> None:
-        """What only the whole shows."""
+    def _check_file(self) -> None:
+        """What SQLite itself knows of: an index that does not lead to an entry hides it from whoever looks for it."""
+        try:
+            for (problem,) in self.connection.execute(f"PRAGMA integrity_check({_MOST_OF_THE_FILE})"):
+                if problem != "ok":
+                    self._flaw(None, " ".join(problem.split()))
+        except sqlite3.DatabaseError as error:
+            self._flaw(None, f"cannot be checked: {error}")
+
+    def conclude(self, first: int | None) -> None:
+        """What only the whole shows. `first` is None where there is no entry."""
         for seq in sorted(self.erased - self.accounted):
             self._flaw(seq, "its content is missing, and nothing says that it was erased")
         known = {flaw.seq for flaw in self.flaws}
+        self._check_lists()
+        self._check_file()
+        if first is None:
+            return
         for seq in sorted(self.accounted - self.erased - known):
             if seq >= first:
                 self._flaw(seq, "its content was erased, and is there again")
         through, digest = self.pruned[-1] if self.pruned else (0, chain.GENESIS)
-        if self.entries and first != through + 1:
-            self._flaw(None, f"entries {through + 1} to {first - 1} are missing, and nothing says that they were dropped")
-        elif self.entries and self.beginning is not None and not self._begins_after(first, digest):
+        if first > through + 1:
+            self._flaw(None, f"entries {through + 1:,} to {first - 1:,} are missing, and nothing says that they were dropped")
+        elif first <= through:
+            self._flaw(first, "is there, though it was dropped" if first > 0 else "is there, though no entry has such a number")
+        elif self.beginning is not None and not self._begins_after(first, digest):
             self._flaw(first, "does not follow from what came before it")
-        self._check_lists()
 
     def _begins_after(self, first: int, digest: bytes) -> bool:
         row = self.connection.execute("SELECT kind, at_ms, content, digest FROM entries WHERE seq = ?", (first,)).fetchone()

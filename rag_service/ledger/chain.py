@@ -26,7 +26,7 @@ def content_digest(body: bytes, vector: bytes | None) -> bytes:
 def entry_digest(before: bytes, seq: int, at_ms: int, kind: EntryKind, content: bytes) -> bytes:
     """32 bytes. `before` is the digest of entry `seq - 1`."""
     return hashlib.sha256(
-        b"rag.ledger/v1" + before + seq.to_bytes(8, "big") + at_ms.to_bytes(8, "big", signed=True) + kind.encode() + content
+        b"rag.ledger/v1" + before + seq.to_bytes(8, "big", signed=True) + at_ms.to_bytes(8, "big", signed=True) + kind.encode() + content
     ).digest()
 
 

@@ -56,17 +56,17 @@ def ledger_errors(path: Path, doing: str) -> Iterator[None]:
     try:
         yield
     except sqlite3.Error as error:
-        name = _code(error)
-        if name in _NOT_A_DATABASE:
+        if is_damage(error):
             raise Damaged(f"the ledger {path.name} is damaged: {error}", hint=DAMAGED_HINT) from error
-        raise StorageFailed(f"could not {doing} the ledger {path.name}: {error}", hint=_HINTS.get(name, "check the disk")) from error
+        hint = _HINTS.get(_code(error), "check the disk")
+        raise StorageFailed(f"could not {doing} the ledger {path.name}: {error}", hint=hint) from error
     except OSError as error:
         raise StorageFailed(f"could not {doing} the ledger {path.name}: {error.strerror}", hint=_HINTS["SQLITE_CANTOPEN"]) from error
 
 
 def is_damage(error: sqlite3.Error) -> bool:
-    """Rather than a disk or a lock in the way."""
-    return _code(error) in _NOT_A_DATABASE
+    """Rather than a disk or a lock in the way. A table can only be missing from a file whose list of tables is damaged."""
+    return _code(error) in _NOT_A_DATABASE or str(error).startswith(("no such table", "no such column"))
 
 
 def _code(error: sqlite3.Error) -> str:
@@ -141,6 +141,8 @@ def _check(connection: sqlite3.Connection, path: Path) -> None:
             f"the ledger {path.name} has schema version {version}, and this program writes {SCHEMA_VERSION}",
             hint="`rag-service trace migrate` brings it up to date and keeps a copy of it as it was",
         )
+    if not connection.execute("SELECT 1 FROM sqlite_schema WHERE name = 'entries'").fetchall():
+        raise Damaged(f"the ledger {path.name} is damaged: it has lost its tables", hint=DAMAGED_HINT)
 
 
 @contextmanager
@@ -150,7 +152,13 @@ def reading(path: Path) -> Iterator[sqlite3.Connection]:
         raise NotFound(f"there is no ledger {path.name}", hint="one is made with the first answer; RAG_LEDGER says where it lies")
     with ledger_errors(path, "read"), closing(_connect_to_read(path)) as connection:
         connection.row_factory = sqlite3.Row
+        connection.text_factory = _text
         yield connection
+
+
+def _text(found: bytes) -> str:
+    """Whatever is stored: one damaged letter must not make a whole list unreadable."""
+    return found.decode("utf-8", "replace")
 
 
 def _connect_to_read(path: Path) -> sqlite3.Connection:

@@ -5,9 +5,14 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
 from dataclasses import replace
+from datetime import UTC, datetime
+from functools import partial
+from itertools import pairwise
 from pathlib import Path
+from typing import TypeVar
 
 import orjson
+from pydantic import TypeAdapter
 
 from rag_service.errors import Damaged, NotFound
 from rag_service.kept import AnswerEntry, Audit, Feedback, Flaw, Kept, Listed, Page, RecordQuery, Retention, Row
@@ -15,11 +20,15 @@ from rag_service.ledger import writer
 from rag_service.ledger.audit import audit
 from rag_service.ledger.chain import shown
 from rag_service.ledger.packing import DAMAGED_HINT, content_of
-from rag_service.ledger.salvage import flaw_of, relist
+from rag_service.ledger.salvage import flaw_of, read_entry, relist
 from rag_service.ledger.schema import is_damage, ledger_errors, reading, try_writing
 from rag_service.record import Receipt
 from rag_service.stored_record import kept_from
 
+T = TypeVar("T")
+
+_ROW = TypeAdapter(Row)
+_LATEST_MS = round(datetime.max.replace(tzinfo=UTC).timestamp() * 1000) - 1000
 _COLUMNS = ", ".join(writer.ANSWER_COLUMNS)
 _READ_AT_ONCE = 500
 _RATING = "(SELECT rating FROM feedback WHERE feedback.answer_id = answers.answer_id AND rating IS NOT NULL ORDER BY seq DESC LIMIT 1)"
@@ -64,15 +73,15 @@ class SqliteLedger:
     def find(self, identifier: str) -> list[Kept]:
         query = "SELECT seq FROM answers WHERE answer_id = ? OR trace_id = ? ORDER BY seq"
         with reading(self.path) as connection:
-            found = [_kept(connection, row["seq"]) for row in _fetched(connection, query, (identifier, identifier))]
+            found = [_kept(connection, seq) for seq in _fetched(connection, query, (identifier, identifier), _ascending)]
         return [kept for kept, _ in filter(None, found)]
 
     def rows(self, query: RecordQuery) -> Page:
         where, values = _where(query)
         statement = f"SELECT seq, {_COLUMNS}, {_RATING} AS rating FROM answers {where} ORDER BY seq DESC LIMIT ?"
         with reading(self.path) as connection:
-            found = _fetched(connection, statement, (*values, query.limit + 1))
-        listed = tuple(_listed(row) for row in found[: query.limit])
+            found = _fetched(connection, statement, (*values, query.limit + 1), _listed)
+        listed = tuple(found[: query.limit])
         return Page(listed, listed[-1].seq if len(found) > query.limit else None)
 
     def records(self, query: RecordQuery) -> Iterator[Kept | Flaw]:
@@ -81,12 +90,13 @@ class SqliteLedger:
         with reading(self.path) as connection:
             while True:
                 where, values = _where(query, after=after)
-                seqs = _fetched(connection, f"SELECT seq FROM answers {where} ORDER BY seq LIMIT {_READ_AT_ONCE}", values, flaws)
+                statement = f"SELECT seq FROM answers {where} ORDER BY seq LIMIT {_READ_AT_ONCE}"
+                seqs = _fetched(connection, statement, values, partial(_ascending, after=after), flaws)
                 yield from (flaw for flaw in flaws if flaw.seq is None or flaw.seq > after)
                 flaws.clear()
                 if not seqs:
                     return
-                for (after,) in seqs:
+                for after in seqs:
                     yield from self._read(connection, after)
 
     def _read(self, connection: sqlite3.Connection, seq: int) -> list[Kept | Flaw]:
@@ -120,18 +130,44 @@ class SqliteLedger:
 
 
 def _fetched(
-    connection: sqlite3.Connection, statement: str, values: Sequence[object], flaws: list[Flaw] | None = None
-) -> list[sqlite3.Row]:
-    """Where the lists themselves are damaged, from lists that are made anew for this connection; `flaws` is told so."""
+    connection: sqlite3.Connection,
+    statement: str,
+    values: Sequence[object],
+    made_of: Callable[[list[sqlite3.Row]], list[T]],
+    flaws: list[Flaw] | None = None,
+) -> list[T]:
+    """Where the lists themselves are damaged, from lists that are made anew for this connection; `flaws` is told so.
+
+    `made_of` raises `ValueError` for rows that nobody wrote.
+    """
     try:
-        return connection.execute(statement, values).fetchall()
+        return made_of(connection.execute(statement, values).fetchall())
     except sqlite3.DatabaseError as error:
         if not is_damage(error):
             raise
-        found = relist(connection)
-        if flaws is not None:
-            flaws += [Flaw(None, f"its lists cannot be read, and were made anew from the entries: {error}"), *found]
-        return connection.execute(statement, values).fetchall()
+        problem = str(error)
+    except ValueError:
+        problem = "they hold what nobody wrote"
+    found = relist(connection)
+    if flaws is not None:
+        flaws += [Flaw(None, f"its lists cannot be read, and were made anew from the entries: {problem}"), *found]
+    return made_of(connection.execute(statement, values).fetchall())
+
+
+def _ascending(rows: list[sqlite3.Row], after: int = 0) -> list[int]:
+    """Raises `ValueError`: a damaged table need not be in order, and who reads on from its last row would never end."""
+    seqs: list[int] = [row["seq"] for row in rows]
+    if any(before >= seq for before, seq in pairwise((after, *seqs))):
+        raise ValueError("out of order")
+    return seqs
+
+
+def _listed(rows: list[sqlite3.Row]) -> list[Listed]:
+    """Raises `ValueError`."""
+    listed = [Listed(row["seq"], _ROW.validate_python({name: row[name] for name in writer.ANSWER_COLUMNS}), row["rating"]) for row in rows]
+    if not all(0 <= one.row.created_at_ms <= _LATEST_MS for one in listed):
+        raise ValueError("no time of this world")
+    return listed
 
 
 def _where(query: RecordQuery, *, after: int | None = None) -> tuple[str, list[object]]:
@@ -168,17 +204,13 @@ def _conditions(query: RecordQuery) -> tuple[list[str], list[object]]:
     return conditions, values
 
 
-def _listed(row: sqlite3.Row) -> Listed:
-    return Listed(row["seq"], Row(**{name: row[name] for name in writer.ANSWER_COLUMNS}), row["rating"])
-
-
 def _kept(connection: sqlite3.Connection, seq: int) -> tuple[Kept, list[Flaw]] | None:
     """The record, and what of its feedback cannot be read; None where it was erased or dropped meanwhile. Raises `Damaged`."""
     query = (
         "SELECT entries.digest, content, entries.body, vector, lineages.body AS lineage FROM entries "
         "LEFT JOIN lineages ON lineages.digest = entries.lineage WHERE seq = ?"
     )
-    found = _entry(connection, query, seq)
+    found = read_entry(connection, query, seq)
     if found is None or found["body"] is None:
         if connection.execute("SELECT 1 FROM answers WHERE seq = ?", (seq,)).fetchone() is None:
             return None
@@ -194,25 +226,15 @@ def _kept(connection: sqlite3.Connection, seq: int) -> tuple[Kept, list[Flaw]] |
 def _feedback_to(connection: sqlite3.Connection, answer_id: str) -> tuple[list[Feedback], list[Flaw]]:
     said: list[Feedback] = []
     flaws: list[Flaw] = []
-    for row in _fetched(connection, "SELECT seq FROM feedback WHERE answer_id = ? ORDER BY seq", (answer_id,), flaws):
-        seq = row["seq"]
+    statement = "SELECT seq FROM feedback WHERE answer_id = ? ORDER BY seq"
+    for seq in _fetched(connection, statement, (answer_id,), _ascending, flaws):
         try:
-            entry = _entry(connection, "SELECT content, body, vector FROM entries WHERE seq = ?", seq)
+            entry = read_entry(connection, "SELECT content, body, vector FROM entries WHERE seq = ?", seq)
             if entry is not None and entry["body"] is not None:
                 said.append(_feedback(content_of(seq, entry["body"], entry["vector"], entry["content"])))
         except Damaged as error:
             flaws.append(flaw_of(seq, error))
     return said, flaws
-
-
-def _entry(connection: sqlite3.Connection, query: str, seq: int) -> sqlite3.Row | None:
-    try:
-        found: sqlite3.Row | None = connection.execute(query, (seq,)).fetchone()
-    except sqlite3.DatabaseError as error:
-        if not is_damage(error):
-            raise
-        raise Damaged(f"entry {seq} of the ledger cannot be read: {error}", hint=DAMAGED_HINT) from error
-    return found
 
 
 def _feedback(body: bytes) -> Feedback:

@@ -18,13 +18,15 @@ import orjson
 from rag_service.errors import Damaged, Mismatch, NotFound, RagError, StorageFailed
 from rag_service.kept import AnswerEntry, EntryKind, Feedback, Rating, Retention, Row
 from rag_service.ledger import chain
-from rag_service.ledger.packing import Packer
+from rag_service.ledger.packing import DAMAGED_HINT, Packer
 from rag_service.ledger.schema import BUSY_MS, ledger_errors, open_for_writing
 from rag_service.record import Receipt
 
 logger = logging.getLogger("rag_service.ledger")
 
 _MOST_AT_ONCE = 256
+_MOST_WAITING = 4096
+"""Entries that wait for the disk, some thirty megabytes: beyond, an answer counts as one that cannot be written."""
 _OF_ONE = (sqlite3.IntegrityError, sqlite3.DataError, sqlite3.InterfaceError, sqlite3.ProgrammingError)
 ANSWER_COLUMNS = tuple(Row.__dataclass_fields__)
 _INSERT_ANSWER = f"INSERT INTO answers (seq, {', '.join(ANSWER_COLUMNS)}) VALUES (?{', ?' * len(ANSWER_COLUMNS)})"
@@ -67,6 +69,9 @@ class Writer:
         with self._closing:
             if self._closed:
                 done.set_exception(StorageFailed("the ledger is closed"))
+                return done
+            if self._waiting.qsize() >= _MOST_WAITING:
+                done.set_exception(StorageFailed(f"{_MOST_WAITING:,} entries wait for the ledger", hint="check the disk"))
                 return done
             if self._thread is None:
                 self._thread = threading.Thread(target=self._run, name="ledger", daemon=True)  # a kill must not lose more
@@ -188,6 +193,8 @@ class Chain:
         self._packer = packer
         head: tuple[int, bytes] | None = connection.execute("SELECT seq, digest FROM entries ORDER BY seq DESC LIMIT 1").fetchone()
         self._seq, self._digest = head or (0, chain.GENESIS)
+        if not isinstance(self._digest, bytes):
+            raise Damaged(f"entry {self._seq} of the ledger, the newest, is damaged", hint=DAMAGED_HINT)
 
     def append(self, kind: EntryKind, body: bytes, *, at_ms: int, vector: bytes | None = None, lineage: bytes | None = None) -> Receipt:
         content = chain.content_digest(body, vector)
@@ -262,12 +269,11 @@ def prune(entries: Chain, through: int, now_ms: int) -> int:
     lineages = connection.execute("SELECT DISTINCT lineage FROM entries WHERE seq <= ? AND lineage IS NOT NULL", (through,)).fetchall()
     connection.execute("DELETE FROM feedback WHERE answer_id IN (SELECT answer_id FROM answers WHERE seq <= ?)", (through,))
     connection.execute("DELETE FROM answers WHERE seq <= ?", (through,))
-    connection.execute("DELETE FROM entries WHERE seq <= ?", (through,))
+    dropped = connection.execute("DELETE FROM entries WHERE seq <= ?", (through,)).rowcount
     query = "DELETE FROM lineages WHERE digest = ?1 AND NOT EXISTS (SELECT 1 FROM entries WHERE lineage = ?1)"
     connection.executemany(query, lineages)
     entries.append("pruning", orjson.dumps({"through": through, "digest": digest.hex()}), at_ms=now_ms)
     entries.left_over = True
-    dropped: int = through - first + 1
     return dropped
 
 

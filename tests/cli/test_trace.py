@@ -15,7 +15,6 @@ BADGE = "Who wears a yellow badge?"
 @pytest.fixture
 def asked(own_indexes: Path, cli: Cli) -> list[str]:
     """Ids of three answers to the handbook, the last an abstention; the ledger holds nothing else."""
-    (own_indexes / "ledger.sqlite").unlink(missing_ok=True)
     made = [
         cli("ask", question, "--name", "handbook", "--indexes", own_indexes, "--json")
         for question in (HOLIDAYS, BADGE, "What is the capital of Mongolia?")

@@ -6,6 +6,7 @@ import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
+from datetime import timedelta
 from pathlib import Path
 from subprocess import PIPE, Popen
 from tempfile import TemporaryDirectory
@@ -22,7 +23,7 @@ from rag_service.ledger.sqlite import SqliteLedger
 from rag_service.ports import Ledger
 from rag_service.record import Receipt
 from rag_service.stored_record import entry_of
-from tests.recorded import BEGAN_MS, LINEAGE, OTHER_LINEAGE, abstained, answer_id, entry, feedback, ids, lineage, record
+from tests.recorded import BEGAN, BEGAN_MS, LINEAGE, OTHER_LINEAGE, abstained, answer_id, entry, feedback, ids, lineage, record
 
 Open = Callable[[Path], Ledger]
 KINDS: dict[str, Open] = {"sqlite": lambda folder: SqliteLedger(folder / "ledger.sqlite")}
@@ -387,6 +388,9 @@ def test_two_processes_that_write_to_one_ledger_get_one_chain(kind: str, tmp_pat
     assert (audit.answers, audit.flaws) == (400, ())
 
 
+AHEAD_MINUTES = 500
+
+
 @dataclass
 class Modelled:
     """An answer as the model of a ledger has it."""
@@ -417,10 +421,12 @@ class LedgerMachine(RuleBasedStateMachine):
 
     @rule(keys=st.lists(st.sampled_from([None, "a", "b"]), min_size=1, max_size=6), ahead=st.booleans())
     def add(self, keys: list[str | None], ahead: bool) -> None:
+        """With a clock that is `ahead`, or right again."""
         futures = []
         for key_id in keys:
             self.added += 1
-            made = entry(self.added, key_id=key_id)
+            minutes = self.added + (AHEAD_MINUTES if ahead else 0)
+            made = entry(self.added, key_id=key_id, created_at=BEGAN + timedelta(minutes=minutes))
             futures.append(self.ledger.add(made))
             self.there.append(Modelled(self.added, key_id, made.row.created_at_ms))
         for future in futures:
@@ -452,10 +458,10 @@ class LedgerMachine(RuleBasedStateMachine):
         self.there = [one for one in self.there if one not in gone]
 
     @precondition(lambda self: self.there)
-    @rule(data=st.data())
-    def prune(self, data: st.DataObject) -> None:
-        """Answers alone, so that the model need not know when anything else was written: their minute is their number."""
-        oldest = data.draw(st.integers(1, self.added + 1))
+    @rule(data=st.data(), ahead=st.booleans())
+    def prune(self, data: st.DataObject, ahead: bool) -> None:
+        """Answers alone, so that the model need not know when anything else was written."""
+        oldest = data.draw(st.integers(1, self.added + 1)) + (AHEAD_MINUTES if ahead else 0)
         dropped = self.ledger.prune(Retention(max_age_s=0), BEGAN_MS + oldest * 60_000)
         if dropped:
             self.seqs += 1
