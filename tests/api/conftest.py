@@ -11,6 +11,7 @@ from http.client import HTTPConnection
 from pathlib import Path
 from typing import Any
 
+import fastapi.dependencies.models
 import pytest
 
 from rag_service.answer_cache import AnswerCache
@@ -128,7 +129,16 @@ def running(desk: Desk, **settings: Any) -> Iterator[Client]:
         finally:
             server.stop()
             thread.join(timeout=30)
+            desk.recorder.close()
+            _forget_routes()
         assert not thread.is_alive()
+
+
+def _forget_routes() -> None:
+    """FastAPI remembers thousands of functions that routes had, and with them the servers, releases and encoders of earlier tests."""
+    for remembering in vars(fastapi.dependencies.models).values():
+        if hasattr(remembering, "cache_clear"):
+            remembering.cache_clear()
 
 
 def started(desk: Desk) -> Desk:
