@@ -8,7 +8,7 @@ import orjson
 
 from rag_service.kept import ASKED, Text
 from rag_service.redaction import MASK, findings
-from rag_service.types import Chunk, Prompt
+from rag_service.types import Chunk, ChunkId, Citation, Prompt
 
 
 class Masked:
@@ -21,10 +21,26 @@ class Masked:
         self.secrets: set[str] = set()
         """What was masked."""
         self._known = sorted(known, key=len, reverse=True)
+        self._shown: dict[str, str] = {}
+        """Of texts that came already: a query is nearly always the question, and what a generator wrote the answer."""
+        self._clean: set[ChunkId] = set()
 
     def text(self, part: Text, text: str | None) -> str | None:
         if text is None:
             return None
+        shown = self._shown.get(text)
+        if shown is None:
+            shown = self._shown[text] = self._masked(text)
+        if shown != text:
+            self.note(part)
+        return shown
+
+    def quote(self, citation: Citation) -> str | None:
+        """What is quoted from a passage without secrets has none."""
+        clean = not self._known and citation.chunk.id in self._clean
+        return citation.quote if clean else self.text("passages", citation.quote)
+
+    def _masked(self, text: str) -> str:
         found = findings(text)
         shown = text
         for finding in found:
@@ -33,13 +49,13 @@ class Masked:
             self.secrets.add(secret)
         for secret in self._known:
             shown = shown.replace(secret, MASK * len(secret))
-        if shown != text:
-            self.note(part)
         return shown
 
     def chunk(self, chunk: Chunk) -> orjson.Fragment:
         passage = _described(chunk, self._known) if self._known else _PASSAGES.described(chunk)
-        if not passage.clean:
+        if passage.clean:
+            self._clean.add(chunk.id)
+        else:
             self.note("passages")
             self.secrets |= passage.secrets
         return passage.json
@@ -68,6 +84,9 @@ class Masked:
 
 class Withheld(Masked):
     """No text at all."""
+
+    def quote(self, citation: Citation) -> str | None:  # noqa: ARG002 - the signature of what it stands in for
+        return None
 
     def text(self, part: Text, text: str | None) -> str | None:  # noqa: ARG002 - the signature of what it stands in for
         return None

@@ -266,7 +266,7 @@ def _citation(citation: Citation, hit: int, masked: Masked) -> dict[str, Any]:
         "answer_span": citation.answer_span,
         "quote_span": citation.quote_span,
         "document_span": citation.document_span,
-        "quote": masked.text("passages", citation.quote) or "",
+        "quote": masked.quote(citation) or "",
         "verbatim": citation.verbatim,
     }
 

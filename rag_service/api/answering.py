@@ -4,6 +4,7 @@ import asyncio
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -116,14 +117,13 @@ class Answering:
         """Once it is on the disk. Raises `NotRecorded`."""
         if adding is None:
             return self.desk.recorder.settled(record, None)
-        writing = asyncio.wrap_future(adding)
-        await asyncio.wait({writing}, timeout=_WRITE_WITHIN_S)
-        if not writing.done():
+        await _written(adding)
+        if not adding.done():
             return self.desk.recorder.settled(record, StorageFailed(f"the ledger took longer than {_WRITE_WITHIN_S:g} s"))
-        error = writing.exception()
+        error = adding.exception()
         if error is not None and not isinstance(error, RagError):
             raise error
-        return self.desk.recorder.settled(record, error or writing.result())
+        return self.desk.recorder.settled(record, error or adding.result())
 
     async def _recorded_or_error(self, record: Record, adding: Adding) -> Record | RagError:
         try:
@@ -180,6 +180,27 @@ class Answering:
                 working.cancel()
             elif not working.cancelled():
                 working.exception()  # seen, also where this task was cancelled in the moment in which the work failed
+
+
+async def _written(adding: Future[Receipt]) -> None:
+    """Until it is done, or has taken too long. Half the price of `asyncio.wait` around a wrapped future."""
+    loop = asyncio.get_running_loop()
+    waiting: asyncio.Future[None] = loop.create_future()
+
+    def wake() -> None:
+        if not waiting.done():
+            waiting.set_result(None)
+
+    def done(_: Future[Receipt]) -> None:
+        with suppress(RuntimeError):  # nobody waits where the loop has ended
+            loop.call_soon_threadsafe(wake)
+
+    too_late = loop.call_later(_WRITE_WITHIN_S, wake)
+    adding.add_done_callback(done)
+    try:
+        await waiting
+    finally:
+        too_late.cancel()
 
 
 async def _gone(receive: Receive) -> None:
