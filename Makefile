@@ -43,8 +43,8 @@ test: encoder ## Run the tests
 fuzz: encoder ## Ask a running service in every way that its OpenAPI document allows, and in many that it does not
 	@$(BIN)/python -m pytest -q tests/fuzz/fuzz_service.py
 
-crash: encoder ## Kill a service under load, again and again, and count the records of what it acknowledged
-	@$(BIN)/python -m pytest -q tests/crash/crash_service.py
+crash: encoder ## Kill services, builds and activations again and again; nothing acknowledged may be lost, nothing mixed
+	@$(BIN)/python -m pytest -q tests/crash/crash_service.py tests/crash/crash_index.py
 
 phoenix: encoder $(PHOENIX)/.installed-$(PHOENIX_VERSION) ## Send the spans of a running service to a real Phoenix and read them back (installs it once)
 	@$(BIN)/python -m pytest -q tests/phoenix/phoenix_service.py

@@ -13,11 +13,11 @@ import numpy as np
 
 from rag_service.digests import digest_text
 from rag_service.filters import parse_filter
-from rag_service.stores.chunks import DocumentFacts, SqliteChunks, write_chunk_table
+from rag_service.stores.chunks import SqliteChunks, write_chunk_table
 from rag_service.stores.faiss import FaissStore, Kind, write_faiss
 from rag_service.stores.memory import MemoryStore
 from rag_service.stores.selections import selection_of
-from rag_service.types import Chunk, ChunkId, DocumentId, Matrix, Selection
+from rag_service.types import Chunk, ChunkId, DocumentFacts, DocumentId, Matrix, Selection
 
 DIMENSION, QUERIES, K = 384, 100, 10
 STORES: tuple[tuple[Kind, int], ...] = (("flat", 20_000), ("flat", 100_000), ("hnsw", 100_000))

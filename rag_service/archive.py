@@ -1,4 +1,4 @@
-"""Chunks by id, also those of index versions that are no longer served: what a citation of last month links to."""
+"""Chunks and documents by id, also of index versions that are no longer served: what a citation of last month links to."""
 
 import threading
 from collections import OrderedDict
@@ -26,7 +26,7 @@ class Archive:
         """The chunk and the version it was found in. Raises `NotFound`, also for a chunk that `access` does not allow."""
         for candidate in [version] if version is not None else self._versions()[:MOST_OPEN]:
             try:
-                found = self._table(candidate).chunk(identifier)
+                found = self.table(candidate).chunk(identifier)
             except RagError:
                 if version is not None:
                     raise
@@ -36,8 +36,8 @@ class Archive:
         where = f"index version {version}" if version is not None else "the index"
         raise NotFound(f"there is no chunk {identifier} in {where}", hint="a version that was deleted takes its chunks along")
 
-    def _table(self, version: str) -> ChunkTable:
-        """A table that is dropped closes with its last reader."""
+    def table(self, version: str) -> ChunkTable:
+        """The chunks of one version; a table that is dropped closes with its last reader. Raises `NotFound` or `Damaged`."""
         with self._lock:
             if version not in self._tables:
                 self._tables[version] = self._open_chunks(version)

@@ -1,8 +1,9 @@
 """The verb: documents → index version.
 
-Loading and chunking fill a scratch file; the chunks are then embedded in the order of their ids, one text at a time, and written. The
-version is named by what came out, so the same documents with the same settings give the same version, byte for byte. It appears
-under its name in one rename, complete; until then nothing can be served from it.
+Loading and chunking fill a scratch file; the chunks are then embedded in the order of their ids, one text at a time, and written. What
+was embedded before is taken from what earlier builds kept. The version is named by what came out, so the same documents with the same
+settings give the same version, byte for byte, whatever was there before. It appears under its name in one rename, complete; until then
+nothing can be served from it.
 """
 
 import os
@@ -21,16 +22,18 @@ from itertools import chain, islice
 from pathlib import Path
 from typing import Literal
 
+import numpy as np
+
 from rag_service import __version__
 from rag_service.catalog import Catalog
-from rag_service.digests import Json, digest_json, digest_text
+from rag_service.deployment import numeric_class
+from rag_service.digests import Json, digest_json, digest_text, short_id
 from rag_service.durable import publish_folder, remove_stale_staging, staging_folder, storage_errors
 from rag_service.errors import Damaged, NotFound, NothingToIndex
 from rag_service.manifest import (
     BUILD_FILE,
     CHUNKS_FILE,
     LISTED_SKIPS,
-    VECTORS_FILE,
     BuildFacts,
     Counts,
     EncoderPart,
@@ -45,13 +48,19 @@ from rag_service.manifest import (
 )
 from rag_service.ports import Chunker, Embedder, Progress
 from rag_service.stored import list_files
-from rag_service.stores.chunks import DocumentFacts, write_chunk_table
-from rag_service.stores.faiss import build_parameters, kind_for, write_faiss
+from rag_service.stores.chunks import write_chunk_table
+from rag_service.stores.embeddings import Embeddings
+from rag_service.stores.faiss import build_parameters, kind_for, write_store
 from rag_service.stores.scratch import Scratch
-from rag_service.types import Document, Matrix, Skipped
+from rag_service.stores.table_difference import TableDifference, table_difference
+from rag_service.types import Document, DocumentFacts, Matrix, Skipped
 
 _BATCH = 64
 """Chunks handed to the embedder at a time; it embeds each alone, so this only sets how often progress is told."""
+_COPIES = 2
+"""Of the vectors, that a store writes at most."""
+_LISTED_CHANGES = 20
+"""Documents of each kind that are named beside the counts of what changed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +72,9 @@ class Recipe:
     chunker: Chunker
     chunker_part: Part
     loader_part: Part
-    store: Literal["auto", "flat", "hnsw"]
+    store: Literal["auto", "flat", "hnsw", "ivf"]
+    keep_embeddings: bool = True
+    """For the next build of this index, and use what earlier ones kept."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +85,13 @@ class Built:
     """The version was there already, intact; nothing was written."""
     longest_chunk_tokens: int
     size_bytes: int
+    embedded: int
+    reused: int
+    """Chunks whose text had been embedded before: by an earlier build, or in this one where two chunks are alike."""
+    before: str | None
+    """The version that was the newest before this build; None where there was none, or it cannot be read."""
+    difference: TableDifference | None
+    """From the version before."""
 
 
 @dataclass(slots=True)
@@ -81,6 +99,8 @@ class _Tally:
     skips: Counter[str] = field(default_factory=Counter)
     listed: list[SkippedInput] = field(default_factory=list)
     longest_chunk_tokens: int = 0
+    embedded: int = 0
+    reused: int = 0
 
     def skip(self, skipped: Skipped) -> None:
         self.skips[skipped.reason] += 1
@@ -105,9 +125,10 @@ def build_index(
     usable = _from_first_usable(documents, tally)
     with catalog.building(name):
         remove_stale_staging(versions)
+        before = next(iter(reversed(catalog.versions(name))), None)
         try:
             with staging_folder(versions) as staged, storage_errors(f"index {name!r}"):
-                manifest = _write_version(staged, usable, recipe, tally, progress)
+                manifest = _write_version(staged, usable, recipe, tally, progress, embeddings=_embeddings_file(catalog, name, recipe))
                 duration_s = round(time.monotonic() - began_s, 3)
                 facts = BuildFacts(built_at=datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"), duration_s=duration_s, source=source)
                 final = versions / manifest.version
@@ -121,7 +142,34 @@ def build_index(
             with suppress(OSError):
                 versions.rmdir()  # only goes when it is empty: a first build that failed leaves no index behind
         size_bytes = sum(path.stat().st_size for path in final.iterdir())
-    return Built(manifest, existing or facts, existing is not None, tally.longest_chunk_tokens, size_bytes)
+        difference = _difference(versions / before, final) if before is not None else None
+    return Built(
+        manifest=manifest,
+        facts=existing or facts,
+        existed=existing is not None,
+        longest_chunk_tokens=tally.longest_chunk_tokens,
+        size_bytes=size_bytes,
+        embedded=tally.embedded,
+        reused=tally.reused,
+        before=before if difference is not None else None,
+        difference=difference,
+    )
+
+
+def _embeddings_file(catalog: Catalog, name: str, recipe: Recipe) -> Path | None:
+    """What was embedded elsewhere, or by another encoder, is another file."""
+    if not recipe.keep_embeddings:
+        return None
+    embedder = recipe.embedder
+    made_by = {"encoder": embedder.digest, "runtime": embedder.runtime, "numeric_class": numeric_class()}
+    return catalog.embeddings_folder(name) / f"{short_id(digest_json({**made_by}))}.sqlite"
+
+
+def _difference(before: Path, final: Path) -> TableDifference | None:
+    try:
+        return table_difference(before / CHUNKS_FILE, final / CHUNKS_FILE, listed=_LISTED_CHANGES)
+    except Damaged:
+        return None
 
 
 def _from_first_usable(documents: Iterable[Document | Skipped], tally: _Tally) -> Iterator[Document | Skipped]:
@@ -137,7 +185,15 @@ def _from_first_usable(documents: Iterable[Document | Skipped], tally: _Tally) -
     raise _nothing(tally)
 
 
-def _write_version(staged: Path, documents: Iterable[Document | Skipped], recipe: Recipe, tally: _Tally, progress: Progress) -> Manifest:
+def _write_version(
+    staged: Path,
+    documents: Iterable[Document | Skipped],
+    recipe: Recipe,
+    tally: _Tally,
+    progress: Progress,
+    *,
+    embeddings: Path | None,
+) -> Manifest:
     with Scratch.open(staged / "scratch.sqlite") as scratch:
         _load(documents, recipe.chunker, scratch, tally)
         counts = Counts(**dict(zip(("documents", "chunks", "tokens"), scratch.counts(), strict=True)))
@@ -145,8 +201,12 @@ def _write_version(staged: Path, documents: Iterable[Document | Skipped], recipe
             raise _nothing(tally)
         kind = kind_for(counts.chunks, recipe.store)
         progress.stage("Embedding", counts.chunks)
-        vectors = _embed(scratch, recipe.embedder, progress)
-        write_faiss(staged / VECTORS_FILE, vectors, dimension=recipe.embedder.dimension, kind=kind)
+        needed_bytes = (staged / "scratch.sqlite").stat().st_size + _COPIES * 4 * counts.chunks * recipe.embedder.dimension
+        with Embeddings.open(embeddings, dimension=recipe.embedder.dimension, reserved_bytes=needed_bytes) as kept:
+            vectors = _embed(scratch, recipe.embedder, kept, progress)
+            vector_files = write_store(staged, vectors, dimension=recipe.embedder.dimension, kind=kind)
+            kept.drop_unused((chunk.embedded_text for chunk in scratch.chunks()), counts.chunks)
+            tally.embedded, tally.reused = kept.added, kept.found
         progress.stage("Writing", None)
         write_chunk_table(staged / CHUNKS_FILE, scratch.documents(), scratch.chunks())
         corpus_digest, chunk_set_digest = scratch.corpus_digest(), scratch.chunk_set_digest()
@@ -162,7 +222,7 @@ def _write_version(staged: Path, documents: Iterable[Document | Skipped], recipe
             dimension=recipe.embedder.dimension,
             window_tokens=recipe.embedder.tokenizer.window_tokens,
         ),
-        store=StorePart(kind=kind, parameters={**build_parameters(kind)}),
+        store=StorePart(kind=kind, parameters={**build_parameters(kind, counts.chunks)}),
         counts=counts,
         skipped=tally.report(),
         built_with={
@@ -171,7 +231,7 @@ def _write_version(staged: Path, documents: Iterable[Document | Skipped], recipe
             "rag-service": __version__,
             **{package: version(package) for package in ("faiss-cpu", "numpy", "onnxruntime", "tokenizers")},
         },
-        files=list_files(staged, [VECTORS_FILE, CHUNKS_FILE]),
+        files=list_files(staged, [*vector_files, CHUNKS_FILE]),
     )
 
 
@@ -204,10 +264,19 @@ def _facts(document: Document) -> DocumentFacts:
     )
 
 
-def _embed(scratch: Scratch, embedder: Embedder, progress: Progress) -> Iterator[Matrix]:
+def _embed(scratch: Scratch, embedder: Embedder, kept: Embeddings, progress: Progress) -> Iterator[Matrix]:
     chunks = scratch.chunks()
     while batch := list(islice(chunks, _BATCH)):
-        yield embedder.embed_passages([chunk.embedded_text for chunk in batch])
+        texts = [chunk.embedded_text for chunk in batch]
+        found = kept.vectors(texts)
+        missing = [number for number, vector in enumerate(found) if vector is None]
+        if missing:
+            wanted = [texts[number] for number in missing]
+            made = embedder.embed_passages(wanted)
+            kept.add(wanted, made)
+            for number, vector in zip(missing, made, strict=True):
+                found[number] = vector
+        yield np.stack([vector for vector in found if vector is not None])
         progress.advance(len(batch))
 
 

@@ -2,26 +2,36 @@
 
     <root>/encoders/<id>/                    exported encoders
     <root>/<name>/versions/<id>/             index versions
+    <root>/<name>/embeddings/<id>.sqlite     vectors of passages, kept from build to build
     <root>/<name>/releases/<id>.json         releases
     <root>/<name>/ACTIVE                     the id of the release that is served, replaced atomically
+    <root>/<name>/history.jsonl              what was served before
+    <root>/<name>/canaries.jsonl             questions that a release must answer before it is served; written by people
+    <root>/<name>/verified/<id>.json         when the files of a version were last compared with their digests
 
 Names reach the file system only through `check_name` and ids only through `_check_id`, so no caller can leave the root.
 """
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 
-from rag_service.durable import exclusive_lock, write_atomically
-from rag_service.errors import Damaged, InvalidName, NotFound
+from rag_service.durable import append_line, exclusive_lock, write_atomically
+from rag_service.errors import Conflict, Damaged, InvalidName, NotFound
+from rag_service.history import Action, History, Transition, pointer_in, pointer_to, read_transitions
 from rag_service.release import Release
 from rag_service.stored import read_addressed
 
 ENCODERS_FOLDER = "encoders"
 _NAME = re.compile(r"[a-z0-9](?:[a-z0-9._-]{0,62}[a-z0-9])?")
 _ID = re.compile(r"[0-9a-f]{12}")
+_SECONDS = "%Y-%m-%dT%H:%M:%SZ"
+
+ANYTHING = "anything"
+"""Where it does not matter what is served now."""
 
 
 def check_name(name: str) -> str:
@@ -65,8 +75,17 @@ class Catalog:
 
     def versions(self, name: str) -> list[str]:
         """Version ids by modification time of their folders, oldest first."""
-        folders = [folder for folder in self.versions_folder(name).glob("*") if _ID.fullmatch(folder.name)]
-        return [folder.name for folder in sorted(folders, key=lambda folder: (folder.stat().st_mtime_ns, folder.name))]
+        return [folder.name for folder in _oldest_first(self.versions_folder(name).glob("*")) if _ID.fullmatch(folder.name)]
+
+    def canaries_path(self, name: str) -> Path:
+        return self.index_folder(name) / "canaries.jsonl"
+
+    def notes_path(self, name: str, version: str) -> Path:
+        """What is remembered of when the files of a version were last compared with their digests."""
+        return self.index_folder(name) / "verified" / f"{_check_id(version, 'an index version')}.json"
+
+    def embeddings_folder(self, name: str) -> Path:
+        return self.index_folder(name) / "embeddings"
 
     def encoders_folder(self) -> Path:
         return self.root / ENCODERS_FOLDER
@@ -84,22 +103,30 @@ class Catalog:
         with exclusive_lock(folder / ".lock", doing=f"building {name!r}"):
             yield
 
+    @contextmanager
+    def activating(self, name: str) -> Iterator[None]:
+        """Holds the lock of whoever changes what an index serves. Raises `Conflict` if another process does."""
+        with exclusive_lock(self.index_folder(name) / ".activating", doing=f"changing what {name!r} serves"):
+            yield
+
+    def release_path(self, name: str, identifier: str) -> Path:
+        return self.index_folder(name) / "releases" / f"{_check_id(identifier, 'a release')}.json"
+
     def add_release(self, name: str, release: Release) -> None:
-        path = self.index_folder(name) / "releases" / f"{release.id}.json"
+        path = self.release_path(name, release.id)
         if not path.exists() or path.read_bytes() != release.canonical():
             write_atomically(path, release.canonical())
 
     def release(self, name: str, identifier: str) -> Release:
         """Raises `NotFound`, or `Damaged` when the file is not what its name says."""
-        path = self.index_folder(name) / "releases" / f"{_check_id(identifier, 'a release')}.json"
+        path = self.release_path(name, identifier)
         if not path.is_file():
             raise NotFound(f"index {name!r} has no release {identifier}", hint=f"{_activate(name)} to make one")
         return read_addressed(Release, path, identifier, hint=f"{_activate(name)} to make a release anew")
 
     def releases(self, name: str) -> list[str]:
         """Release ids by modification time of their files, oldest first."""
-        files = [path for path in (self.index_folder(name) / "releases").glob("*.json") if _ID.fullmatch(path.stem)]
-        return [path.stem for path in sorted(files, key=lambda path: (path.stat().st_mtime_ns, path.name))]
+        return [path.stem for path in _oldest_first((self.index_folder(name) / "releases").glob("*.json")) if _ID.fullmatch(path.stem)]
 
     def release_of_version(self, name: str, version: str) -> str:
         """Id of the release made last that serves an index version. Raises `NotFound`."""
@@ -115,21 +142,97 @@ class Catalog:
 
     def active_id(self, name: str) -> str:
         """The id of the release that is served now. Raises `NotFound` or `Damaged`."""
+        return self._pointer(name)[0]
+
+    def served_id(self, name: str) -> str | None:
+        """What `active_id` gives; None where it would raise."""
         try:
-            content = self.active_path(name).read_text("ascii")
+            return self.active_id(name)
+        except (NotFound, Damaged):
+            return None
+
+    def activate(
+        self, name: str, release: Release, *, who: str = "", why: str = "", action: Action = "activate", expected: str | None = ANYTHING
+    ) -> Transition | None:
+        """Stores `release` and makes it what is served. Readers see the old pointer or the new one, each with its place in the history.
+
+        None where it is served already. Raises `Conflict` where somebody else is changing what is served, or where another release than
+        `expected` is served by now; None expects that none is. A damaged pointer is replaced.
+        """
+        self.add_release(name, release)
+        with self.activating(name):
+            served = self.served_id(name)
+            if expected not in (ANYTHING, served):
+                by_now = f"release {served}" if served else "nothing"
+                raise Conflict(
+                    f"{name!r} serves {by_now} by now, not {expected or 'nothing'}", hint="look at what changed, then decide again"
+                )
+            if served == release.id:
+                return None
+            if served is not None:
+                self._remember(name, self.history(name).transitions[-1])
+            past, _ = read_transitions(self._history_path(name))
+            transition = Transition(
+                seq=past[-1].seq + 1 if past else 1,
+                at=_now(),
+                action=action,
+                release=release.id,
+                previous=served,
+                who=who,
+                why=why,
+            )
+            write_atomically(self.active_path(name), pointer_to(transition))
+        return transition
+
+    def history(self, name: str) -> History:
+        """Every change of what is served; empty where nothing ever was. Raises `Damaged` for a damaged pointer."""
+        before = None
+        while True:
+            try:
+                pointer = self._pointer(name)
+            except NotFound:
+                pointer = None
+            if before is not None and pointer == before[0]:
+                return self._history(name, *before)
+            before = pointer, read_transitions(self._history_path(name))  # of one moment, if the pointer is still the same
+
+    def _history(self, name: str, pointer: tuple[str, Transition | None] | None, read: tuple[tuple[Transition, ...], int]) -> History:
+        past, damaged = read
+        if pointer is None:
+            return History(past, damaged)
+        active, newest = pointer
+        last = past[-1] if past else None
+        kept = newest is not None and (last is None or newest.seq > last.seq)
+        if last is not None and last.release == active and not kept:
+            return History(past, damaged)  # a change was cut short after this had been remembered
+        if newest is None or not kept:
+            # Set by hand, taken from a backup, or by a version that kept no history.
+            at = datetime.fromtimestamp(self.active_path(name).stat().st_mtime, UTC).strftime(_SECONDS)
+            previous = last.release if last else None
+            newest = Transition(seq=last.seq + 1 if last else 1, at=at, action="unknown", release=active, previous=previous, who="", why="")
+        return History((*past, newest), damaged)
+
+    def _remember(self, name: str, transition: Transition) -> None:
+        """Adds to the history what stood in the pointer, unless a change that was cut short has done so."""
+        path = self._history_path(name)
+        past, _ = read_transitions(path)
+        if transition not in past[-1:]:
+            append_line(path, transition.line())
+
+    def _history_path(self, name: str) -> Path:
+        return self.index_folder(name) / "history.jsonl"
+
+    def _pointer(self, name: str) -> tuple[str, Transition | None]:
+        try:
+            content = self.active_path(name).read_bytes()
         except FileNotFoundError as error:
             raise self._nothing_active(name) from error
-        except (UnicodeDecodeError, OSError) as error:
+        except OSError as error:
             raise Damaged(f"ACTIVE of {name!r} cannot be read", hint=_activate(name)) from error
-        identifier = content.removesuffix("\n")
-        if not _ID.fullmatch(identifier):
+        pointer = pointer_in(content)
+        if pointer is None:
             raise Damaged(f"ACTIVE of {name!r} does not name a release", hint=_activate(name))
-        return identifier
-
-    def activate(self, name: str, release: Release) -> None:
-        """Stores `release` and makes it what is served. Readers see the old pointer or the new one."""
-        self.add_release(name, release)
-        write_atomically(self.active_path(name), f"{release.id}\n".encode())
+        return pointer
 
     def _nothing_active(self, name: str) -> NotFound:
         if self.versions(name):
@@ -143,3 +246,16 @@ class Catalog:
 
 def _activate(name: str) -> str:
     return f"run `rag-service index activate --name {name}`"
+
+
+def _oldest_first(paths: Iterable[Path]) -> list[Path]:
+    """By modification time, then name. What is removed meanwhile is left out."""
+    found = []
+    for path in paths:
+        with suppress(FileNotFoundError):
+            found.append((path.stat().st_mtime_ns, path.name, path))
+    return [path for *_, path in sorted(found)]
+
+
+def _now() -> str:
+    return datetime.now(UTC).strftime(_SECONDS)

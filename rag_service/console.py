@@ -44,10 +44,15 @@ def errors_in_words(*, interrupted: Callable[[], str] = lambda: "interrupted") -
 
 
 def fail(error: RagError) -> NoReturn:
+    tell(error)
+    raise typer.Exit(EXIT_USAGE if isinstance(error, InvalidName | InvalidSettings) else EXIT_ERROR)
+
+
+def tell(error: RagError) -> None:
+    """Says what went wrong, and what to do."""
     err.print(f"[bold red]error[/bold red] {escape(error.message)}", soft_wrap=True)
     if error.hint:
         err.print(f"      [dim]{escape(error.hint)}[/dim]", soft_wrap=True)
-    raise typer.Exit(EXIT_USAGE if isinstance(error, InvalidName | InvalidSettings) else EXIT_ERROR)
 
 
 class BarProgress:

@@ -22,10 +22,12 @@ _PACKAGE = Path(__file__).parent
 _IMAGE_DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
 _NOT_ANSWERING = frozenset(
     {"__main__.py", "api", "cli", "console.py", "web", "serving.py", "archive.py", "pinned.py", "answer_cache.py", "desk.py", "telemetry"}
-    | {"keys.py", "key_file.py", "rates.py", "housekeeping.py"}
+    | {"keys.py", "key_file.py", "rates.py", "housekeeping.py", "history.py"}
     | {"shelf.py", "kept.py", "stored_record.py", "stored_lineage.py", "masking.py", "redaction.py", "recording.py", "records.py", "ledger"}
     | {"replay.py", "export.py", "wiring/replaying.py", "compare.py", "comparison.py", "difference.py", "text_diff.py"}
-    | {"build.py", "chunking.py", "loading", "embedders/export.py", "stores/scratch.py", "wiring/building.py"}
+    | {"build.py", "chunking.py", "loading", "embedders/export.py", "stores/scratch.py", "stores/embeddings.py"}
+    | {"stores/table_difference.py", "version_difference.py", "sweep.py", "canaries.py", "verified.py"}
+    | {"wiring/building.py", "wiring/activating.py"}
 )
 
 
@@ -66,7 +68,7 @@ def describe_deployment(*, environment: str, declared_image: str | None, declare
     return Deployment(
         environment=environment,
         fingerprint=_fingerprint(),
-        numeric_class=_numeric_class(),
+        numeric_class=numeric_class(),
         commit=commit,
         dirty=dirty,
         image=image,
@@ -123,7 +125,8 @@ def _fingerprint() -> str:
 
 
 @cache
-def _numeric_class() -> str:
+def numeric_class() -> str:
+    """What decides the last bits of a vector, beside the encoder: the processor's vector unit and the numeric libraries."""
     engines = [f"{package}-{version(package)}" for package in ("onnxruntime", "numpy", "faiss-cpu")]
     return "/".join([f"{platform.machine()}-{_vector_unit()}", *engines])
 

@@ -5,6 +5,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 from rag_service.answer_cache import AnswerCache
 from rag_service.archive import Archive
@@ -12,15 +13,18 @@ from rag_service.ask import Pipeline
 from rag_service.citations import CitedAnswer, events_of
 from rag_service.errors import Forbidden, InvalidInput, NotFound, RagError
 from rag_service.filters import Condition, Filter, both
+from rag_service.history import History, Transition
 from rag_service.pinned import Pinned
+from rag_service.ports import ChunkTable
 from rag_service.question import Question
 from rag_service.record import Found, Record
 from rag_service.recording import Recorder
 from rag_service.records import Records
+from rag_service.release import Release
 from rag_service.serving import Service
 from rag_service.shelf import Shelf
 from rag_service.telling import Tell
-from rag_service.types import Chunk, ChunkId
+from rag_service.types import Chunk, ChunkId, DocumentFacts, DocumentId
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +43,27 @@ class Pin:
         return self.release in {None, lineage.release.id} and self.index_version in {None, lineage.index.version}
 
 
+@dataclass(frozen=True, slots=True)
+class Switched:
+    release: Release
+    transition: Transition | None
+    """None where it was served already."""
+    differences: tuple[str, ...]
+    """Parts of the release that were other when it was made: what answers is then another release."""
+
+
+class Switching(Protocol):
+    """Changes what is served, once every check has passed, and knows what was. Takes about a second."""
+
+    def activate(self, release: str, *, who: str, why: str, expected: str | None) -> Switched:
+        """Raises `NotFound`, `Conflict`, or what the failed check raises."""
+
+    def roll_back(self, release: str | None, *, who: str, why: str, expected: str | None) -> Switched:
+        """To the release that was served before, or to `release`. Raises as `activate`."""
+
+    def history(self) -> History: ...
+
+
 class Desk:
     """`release_of_version` gives the id of the release that serves an index version, or raises `NotFound`."""
 
@@ -53,12 +78,14 @@ class Desk:
         recorder: Recorder,
         records: Records,
         shelf: Shelf | None = None,
+        switching: Switching | None = None,
     ) -> None:
         self.service = service
         self.cache = cache
         self.recorder = recorder
         self.records = records
         self.shelf = shelf
+        self.switching = switching
         self._pinned = pinned
         self._archive = archive
         self._release_of_version = release_of_version
@@ -135,6 +162,18 @@ class Desk:
             # Its labels have changed since, or it is gone: an old version must not show what the active one would not.
             raise NotFound(f"there is no chunk {identifier} in the index")
         return chunk, found_in
+
+    def document(self, identifier: str, *, version: str | None, access: Filter | None) -> tuple[DocumentFacts, ChunkTable, str]:
+        """The document, the chunks it is cut into, and the index version it is from; without `version` what answers now. Raises
+        `NotFound`, also for a document that `access` does not allow now.
+        """
+        active = self.service.pin()
+        served = active.lineage.index.version
+        chunks = active.chunks if version in {None, served} else self._archive.table(version or "")
+        found = chunks.document(DocumentId(identifier))
+        if found is None or (access is not None and not len(active.chunks.select(_this_document(access, identifier)))):
+            raise NotFound(f"there is no document {identifier!r} in index version {version or served}")
+        return found, chunks, version or served
 
     def _recalled(self, pipeline: Pipeline, question: Question) -> Record | None:
         try:

@@ -74,6 +74,24 @@ def write_atomically(path: Path, data: bytes) -> None:
         fsync_folder(path.parent)
 
 
+def append_line(path: Path, line: bytes) -> None:
+    """Adds `line`, which ends with a newline, to `path` and forces it to disk. What a crash left of a line before it is cut off.
+
+    Raises `StorageFailed`.
+    """
+    with storage_errors(path.name):
+        created = not path.exists()
+        with path.open("ab+") as file:
+            file.seek(0)
+            whole = file.read().rfind(b"\n") + 1
+            file.truncate(whole)
+            file.write(line)
+            file.flush()
+            os.fsync(file.fileno())
+        if created:
+            fsync_folder(path.parent)
+
+
 @contextmanager
 def staging_folder(parent: Path) -> Iterator[Path]:
     """An empty folder below `parent` that is gone after the block unless `publish_folder` renamed it."""
@@ -112,5 +130,43 @@ def exclusive_lock(path: Path, *, doing: str) -> Iterator[None]:
         except BlockingIOError as error:
             raise Conflict(f"another process is already {doing}", hint="wait until it has ended, then try again") from error
         yield
+    finally:
+        os.close(descriptor)
+
+
+@contextmanager
+def in_use(path: Path) -> Iterator[None]:
+    """Keeps `unused` from succeeding for this file, in any process, until the block ends or the process does. Needs no right to write.
+
+    Raises `Conflict` where it is being removed, or has been since it was looked up.
+    """
+    gone = Conflict(f"{path.parent.name} is being removed", hint="name another one")
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    except OSError as error:
+        raise StorageFailed(f"could not open {path.parent.name}/{path.name}: {error.strerror}", hint="check that it is there") from error
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise gone from error
+        if not path.exists() or not os.path.samestat(os.fstat(descriptor), path.stat()):
+            raise gone
+        yield
+    finally:
+        os.close(descriptor)
+
+
+@contextmanager
+def unused(path: Path) -> Iterator[bool]:
+    """Whether nobody uses the file, in any process; and for as long as the block runs, nobody begins to."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            yield False
+        else:
+            yield True
     finally:
         os.close(descriptor)

@@ -18,6 +18,8 @@ from rag_service.stored import Addressed, Digest, FileEntry, Frozen, Scalar, rea
 MANIFEST_FILE = "manifest.json"
 BUILD_FILE = "build.json"
 VECTORS_FILE = "vectors.faiss"
+ROWS_FILE = "vectors.f32"
+"""Of the store `ivf` alone."""
 CHUNKS_FILE = "chunks.sqlite"
 
 _REBUILD = "build it again from its documents (a rebuild replaces a damaged folder), or restore the folder from a backup"
@@ -41,7 +43,7 @@ class EncoderPart(Frozen):
 
 
 class StorePart(Frozen):
-    kind: Literal["flat", "hnsw"]
+    kind: Literal["flat", "hnsw", "ivf"]
     metric: Literal["cosine"] = "cosine"
     parameters: dict[str, Scalar] = Field(default_factory=dict)
 

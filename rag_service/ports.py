@@ -9,13 +9,14 @@ from typing import Protocol
 from rag_service.cancellation import Cancellation
 from rag_service.filters import Filter
 from rag_service.kept import AnswerEntry, Audit, Feedback, Flaw, Kept, Page, RecordQuery, Retention
-from rag_service.record import Receipt
+from rag_service.record import Lineage, Receipt
 from rag_service.types import (
     NO_SAMPLING,
     Chunk,
     ChunkId,
     Completion,
     Document,
+    DocumentFacts,
     DocumentId,
     Matrix,
     Positions,
@@ -100,6 +101,11 @@ class ChunkTable(Protocol):
 
     def chunk(self, identifier: ChunkId) -> Chunk | None: ...
 
+    def document(self, identifier: DocumentId) -> DocumentFacts | None: ...
+
+    def chunks_of(self, document: DocumentId, *, first: int, most: int) -> list[Chunk]:
+        """At most `most` chunks of a document, in its order, from the one with the ordinal `first` on."""
+
     def select(self, wanted: Filter) -> Selection:
         """The chunks of the documents that `wanted` allows."""
 
@@ -180,6 +186,9 @@ class Ledger(Protocol):
 
     def records(self, query: RecordQuery) -> Iterator[Kept | Flaw]:
         """All that fit, oldest first; for one that is damaged, what is wrong with it. `query.limit` does not count."""
+
+    def lineages(self) -> list[Lineage]:
+        """What the records that are kept were made by, each once."""
 
     def audit(self, told: Callable[[int], None] = lambda _: None) -> Audit:
         """Looks at every entry. `told` is given how many more it has seen, now and then."""

@@ -6,13 +6,17 @@ use a minute's worth at once. So at most `n + n * T / 60` are let through in any
 It is kept as one number, the instant at which the bucket will be full again (GCRA, ITU-T I.371). A bucket that nobody has used for a
 minute is full, and forgetting a full bucket changes nothing. That is what makes bounded memory safe here.
 
-Not for several threads at once: the event loop is one.
+Buckets lie in memory that processes share which are forked later, so several workers count as one. Not for several threads of one
+process at once: the event loop is one.
 """
 
+import fcntl
 import hashlib
+import mmap
 import os
-from array import array
-from collections import OrderedDict
+import weakref
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 WINDOW_S = 60.0
 _SLACK_S = 1e-6
@@ -28,31 +32,43 @@ class Rates:
 
     def __init__(self, max_entries: int) -> None:
         self._max_entries = max_entries
-        self._full_at_s: OrderedDict[str, float] = OrderedDict()
-        """Least recently used first."""
-        self._shared_full_at_s = 0.0
+        self._numbers = memoryview(mmap.mmap(-1, 8 * max(max_entries, 1))).cast("Q")
+        """0 where no name has been yet; otherwise a hash of the name that the bucket is of."""
+        self._full_at_s = _instants(max_entries + 1)
+        """The last is the one that is shared."""
+        self._salt = os.urandom(16)
+        self._lock = _Lock()
 
     def __len__(self) -> int:
-        return len(self._full_at_s)
+        return sum(number != 0 for number in self._numbers[: self._max_entries])
 
     def take(self, name: str, per_minute: int, now_s: float) -> float | None:
         """None if `name` may go on; otherwise the seconds after which it may, and nothing is taken. `now_s` is monotonic."""
-        if name not in self._full_at_s and not self._room(now_s):
-            self._shared_full_at_s, wait_s = _step(self._shared_full_at_s, per_minute, now_s)
-            return wait_s
-        full_at_s = self._full_at_s.get(name, self._shared_full_at_s)
-        self._full_at_s[name], wait_s = _step(full_at_s, per_minute, now_s)
-        self._full_at_s.move_to_end(name)
+        number = _hash(name, self._salt) or 1
+        with self._lock.held():
+            slot = self._slot(number, now_s)
+            shared_s = self._full_at_s[self._max_entries]
+            if slot is None:
+                self._full_at_s[self._max_entries], wait_s = _step(shared_s, per_minute, now_s)
+                return wait_s
+            full_at_s = self._full_at_s[slot] if self._numbers[slot] == number else shared_s
+            self._full_at_s[slot], wait_s = _step(full_at_s, per_minute, now_s)
+            self._numbers[slot] = number
         return wait_s
 
-    def _room(self, now_s: float) -> bool:
-        if len(self._full_at_s) < self._max_entries:
-            return True
-        oldest = next(iter(self._full_at_s), None)
-        if oldest is None or self._full_at_s[oldest] > now_s:
-            return False
-        del self._full_at_s[oldest]
-        return True
+    def _slot(self, number: int, now_s: float) -> int | None:
+        """Of this name, or one that it can have: never used, or of a bucket that is full. None where there is none."""
+        free = None
+        for step in range(self._max_entries):
+            slot = (number + step) % self._max_entries
+            held = self._numbers[slot]
+            if held == number:
+                return slot
+            if free is None and (held == 0 or self._full_at_s[slot] <= now_s):
+                free = slot
+            if held == 0:
+                break
+        return free
 
 
 class SharedRates:
@@ -62,16 +78,41 @@ class SharedRates:
     """
 
     def __init__(self, slots: int, per_minute: int) -> None:
-        self._full_at_s = array("d", bytes(8 * slots))
+        self._full_at_s = _instants(slots)
         self._per_minute = per_minute
         self._salt = os.urandom(16)
+        self._lock = _Lock()
 
     def take(self, name: str, now_s: float) -> float | None:
         """As `Rates.take`."""
-        number = int.from_bytes(hashlib.blake2b(name.encode("utf-8", "replace"), digest_size=8, key=self._salt).digest())
-        slot = number % len(self._full_at_s)
-        self._full_at_s[slot], wait_s = _step(self._full_at_s[slot], self._per_minute, now_s)
+        slot = _hash(name, self._salt) % len(self._full_at_s)
+        with self._lock.held():
+            self._full_at_s[slot], wait_s = _step(self._full_at_s[slot], self._per_minute, now_s)
         return wait_s
+
+
+class _Lock:
+    """Keeps other processes out. The kernel lets it go when a process ends, however it ends."""
+
+    def __init__(self) -> None:
+        self._descriptor = os.memfd_create("rates", os.MFD_CLOEXEC)
+        weakref.finalize(self, os.close, self._descriptor)
+
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        fcntl.lockf(self._descriptor, fcntl.LOCK_EX)
+        try:
+            yield
+        finally:
+            fcntl.lockf(self._descriptor, fcntl.LOCK_UN)
+
+
+def _instants(count: int) -> "memoryview[float]":
+    return memoryview(mmap.mmap(-1, 8 * count)).cast("d")
+
+
+def _hash(name: str, salt: bytes) -> int:
+    return int.from_bytes(hashlib.blake2b(name.encode("utf-8", "replace"), digest_size=8, key=salt).digest())
 
 
 def _step(full_at_s: float, per_minute: int, now_s: float) -> tuple[float, float | None]:

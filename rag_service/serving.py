@@ -1,7 +1,8 @@
 """What a running server holds: the opened release, how far opening it has come, and the switch to the next one.
 
-A request pins the current pipeline once and keeps it to its end. Each pin reads the ACTIVE pointer (20 µs); when it names another
-release, that one is opened beside the old in the background and takes over only when all its checks have passed.
+A request pins the current pipeline once and keeps it to its end. Each pin reads the ACTIVE pointer (20 µs), and where nobody asks, a
+thread does; when it names another release, that one is opened beside the old in the background and takes over only when all its checks
+have passed.
 """
 
 import logging
@@ -17,6 +18,8 @@ from rag_service.opened import CHECKS, Opened, Report
 logger = logging.getLogger("rag_service.serving")
 
 RETRY_AFTER_S = 1
+_LOOK_EVERY_S = 0.25
+"""For an activation to be followed within a second where nobody asks."""
 _RETRY_FAILED_S = 5.0
 """A release that failed to open is not tried again sooner than this."""
 
@@ -47,6 +50,7 @@ class Service:
         self._problem: RagError | None = None
         self._failed: tuple[str, float] | None = None
         self._draining = False
+        self._stopping = threading.Event()
         self._began_s = time.monotonic()
 
     def start(self, *, ready: Callable[[Opened], None], failed: Callable[[RagError], None]) -> None:
@@ -62,6 +66,7 @@ class Service:
                     failed(error)
             else:
                 ready(opened)
+                threading.Thread(target=self._watch, name="follow-active", daemon=True).start()
 
         _in_background(first)
 
@@ -89,6 +94,7 @@ class Service:
     def drain(self) -> None:
         """From now on not ready; requests that are under way go on. A release that is being opened is given up at its next check."""
         self._draining = True
+        self._stopping.set()
 
     @property
     def draining(self) -> bool:
@@ -98,6 +104,10 @@ class Service:
     def current(self) -> Pipeline | None:
         """What answers now, if anything does."""
         return self._pipeline
+
+    def _watch(self) -> None:
+        while not self._stopping.wait(_LOOK_EVERY_S):
+            self._follow_active()
 
     def _follow_active(self) -> None:
         try:

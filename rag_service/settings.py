@@ -51,7 +51,9 @@ class Settings(BaseModel):
     chunk_tokens: int = Field(192, description="Longest chunk, in the encoder's tokens, heading context included")
     chunk_overlap_tokens: int = Field(0, description="What consecutive chunks of one section may share")
     chunk_context: Literal["headings", "none"] = Field("headings", description="What precedes a chunk when it is embedded")
-    store: Literal["auto", "flat", "hnsw"] = Field("auto", description="Vector index: exact up to 100,000 chunks, HNSW above")
+    store: Literal["auto", "flat", "hnsw", "ivf"] = Field("auto", description="Vector index: exact up to 100,000 chunks, IVF above")
+    keep_releases: int = Field(5, ge=0, le=1000, description="Steps back that must stay possible when old versions are removed")
+    keep_embeddings: bool = Field(True, description="Keep vectors, so that the next build embeds only what changed")
     build_threads: int = Field(min(os.cpu_count() or 1, 8), ge=1, le=256, description="Texts embedded at once while building")
     max_file_bytes: int = Field(50 * 2**20, ge=1, description="Larger input files are skipped")
     max_document_chars: int = Field(10_000_000, ge=1, description="Longer documents are skipped")
@@ -66,6 +68,12 @@ class Settings(BaseModel):
     temperature: float | None = Field(0.0, ge=0, le=2, description="Sampling temperature of a language model; none leaves it out")
     seed: int | None = Field(None, ge=0, le=2**32 - 2, description="Sampling seed of a language model; none leaves it out")
     generator_threads: int = Field(2, ge=1, le=64, description="CPU threads of llama.cpp")
+
+    # processes
+    workers: int = Field(1, ge=1, le=64, description="Processes that answer on one port")
+
+    # opening
+    verify: Literal["cached", "full"] = Field("cached", description="Compare files with their digests: those that changed, or all")
 
     # limits
     max_question_chars: int = Field(4000, ge=1, le=1_000_000, description="Longest question")

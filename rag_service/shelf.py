@@ -6,6 +6,7 @@ from pathlib import Path
 
 from rag_service.catalog import Catalog
 from rag_service.errors import NotFound, RagError
+from rag_service.history import EMPTY, History
 from rag_service.manifest import BuildFacts, Manifest, read_build_facts, read_manifest
 from rag_service.release import Release
 
@@ -48,6 +49,13 @@ class Shelf:
             return self.release(active) if active is not None else None
         except RagError:
             return None
+
+    def history(self) -> History:
+        """Empty where it cannot be read."""
+        try:
+            return self.catalog.history(self.name)
+        except RagError:
+            return EMPTY
 
     def versions(self) -> list[ShelvedVersion]:
         """Newest first, at most `MOST_LISTED`."""

@@ -83,6 +83,20 @@ class Skipped:
 
 
 @dataclass(frozen=True, slots=True)
+class DocumentFacts:
+    """What is kept of a document beside its chunks."""
+
+    id: DocumentId
+    title: str
+    source: str
+    metadata: Metadata
+    digest: str
+    """`sha256:…` over id, title, source, metadata and text."""
+    text_digest: str
+    """`sha256:…` over the text alone."""
+
+
+@dataclass(frozen=True, slots=True)
 class Chunk:
     """A passage: `text == document.text[start:end]`. `embedded_text` is what the encoder saw: heading context, then text."""
 

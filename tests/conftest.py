@@ -5,9 +5,10 @@ import os
 import shutil
 import subprocess
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from subprocess import PIPE, Popen
+from subprocess import PIPE, Popen, run
 from sys import executable
 
 import pytest
@@ -232,3 +233,26 @@ def command(start: Start) -> Callable[..., Outcome]:
         return Outcome(process.returncode, out, err)
 
     return run
+
+
+@pytest.fixture
+def read_only() -> Iterator[Callable[[Path], Path]]:
+    """`read_only(folder)` lets nobody write below the folder until the test is over, not even root."""
+    with ExitStack() as later:
+
+        def close(folder: Path) -> Path:
+            if os.geteuid() != 0:
+                folders = [folder, *(path for path in folder.rglob("*") if path.is_dir() and not path.is_symlink())]
+                for one in folders:
+                    later.callback(one.chmod, one.stat().st_mode)
+                    one.chmod(0o555)
+                return folder
+            for options in (["--bind"], ["-o", "remount,bind,ro"]):
+                mounted = run(["mount", *options, str(folder), str(folder)], capture_output=True, text=True, check=False)
+                if mounted.returncode:
+                    pytest.skip(f"no folder can be made read-only here: {mounted.stderr.strip()}")
+                if options == ["--bind"]:
+                    later.callback(run, ["umount", "--lazy", str(folder)], check=True)
+            return folder
+
+        yield close

@@ -232,7 +232,7 @@ def demo(tmp_path_factory: pytest.TempPathFactory, encoder_folder: Path) -> Pipe
 def test_the_demo_index_says_how_to_roll_back(demo: Pipeline) -> None:
     record = demo.ask(Question("How do I roll back to the previous release?"))
     assert record.answer is not None
-    assert "rag-service index activate VERSION --name NAME" in record.answer
+    assert "rag-service release rollback handbook" in record.answer
     assert record.citations[0].chunk.source == "releases.md"
 
 

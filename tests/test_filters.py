@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 from rag_service.digests import canonical_json, digest_text
 from rag_service.errors import InvalidInput
 from rag_service.filters import MAX_CHARS, MAX_CONDITIONS, MAX_VALUES, Filter, both, parse_filter
-from rag_service.stores.chunks import DocumentFacts, SqliteChunks, write_chunk_table
-from rag_service.types import Chunk, ChunkId, DocumentId, Metadata, MetadataValue
+from rag_service.stores.chunks import SqliteChunks, write_chunk_table
+from rag_service.types import Chunk, ChunkId, DocumentFacts, DocumentId, Metadata, MetadataValue
 
 
 @dataclass(frozen=True)

@@ -3,12 +3,13 @@
 import dataclasses
 import gc
 import logging
+import os
 import shutil
 import sqlite3
 import threading
 import time
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -62,8 +63,19 @@ class Shelf:
         return Opened(found, ())
 
 
+_started: list[Service] = []
+
+
+@pytest.fixture(autouse=True)
+def _nothing_goes_on_following_what_is_active() -> Iterator[None]:
+    yield
+    while _started:
+        _started.pop().drain()
+
+
 def started(shelf: Shelf) -> Service:
     service = Service(shelf.active_id, shelf.open)
+    _started.append(service)
     done = threading.Event()
     service.start(ready=lambda _: done.set(), failed=lambda _: done.set())
     assert done.wait(10)
@@ -252,6 +264,25 @@ def test_a_request_under_way_ends_with_the_release_that_it_began_with(pipeline: 
     assert record.status == "answered"
 
 
+def test_an_activation_is_followed_within_a_second_although_nobody_asks_anything(pipeline: Pipeline) -> None:
+    shelf = Shelf({"one": pipeline, "two": with_top_k(pipeline, 2)}, "one")
+    service = started(shelf)
+    shelf.active = "two"
+    time.sleep(1.0)
+    assert shelf.opened == ["one", "two"]
+    assert service.current is shelf.releases["two"]
+
+
+def test_a_service_that_drains_follows_nothing_more(pipeline: Pipeline) -> None:
+    shelf = Shelf({"one": pipeline, "two": with_top_k(pipeline, 2)}, "one")
+    service = started(shelf)
+    service.drain()
+    shelf.active = "two"
+    time.sleep(0.6)
+    assert shelf.opened == ["one"]
+    assert service.current is pipeline
+
+
 Build = Callable[..., Built]
 
 
@@ -263,6 +294,7 @@ def service_of(root: Path) -> Service:
         return open_release(settings, catalog, "handbook", catalog.release("handbook", release_id), report=report)
 
     service, done = Service(lambda: catalog.active_id("handbook"), open_one), threading.Event()
+    _started.append(service)
     service.start(ready=lambda _: done.set(), failed=lambda _: done.set())
     assert done.wait(30)
     return service
@@ -302,6 +334,31 @@ def test_the_old_pipeline_is_freed_with_its_last_reader(own_indexes: Path, build
     assert old() is None
     with pytest.raises(sqlite3.ProgrammingError, match="closed"):
         len(chunks)
+
+
+def opened_files(root: Path) -> set[str]:
+    """Folders of versions of which this process has a file open or mapped (Linux)."""
+    found = {os.readlink(f"/proc/self/fd/{name}") for name in os.listdir("/proc/self/fd") if os.path.islink(f"/proc/self/fd/{name}")}
+    found |= {line.split(maxsplit=5)[5].strip() for line in Path("/proc/self/maps").read_text().splitlines() if len(line.split()) > 5}
+    return {Path(path).parent.name for path in found if path.startswith(f"{root}/handbook/versions/")}
+
+
+@pytest.mark.skipif(not Path("/proc/self/maps").exists(), reason="only Linux tells which files are mapped")
+def test_the_files_of_the_old_version_are_let_go_with_its_last_reader_and_not_before(
+    own_indexes: Path, build: Build, tmp_path: Path
+) -> None:
+    service = service_of(own_indexes)
+    [old] = Catalog(own_indexes).versions("handbook")
+    reader = service.pin()
+    version = build_another(own_indexes, build, tmp_path / "pets")
+    activate(own_indexes, version)
+    eventually(lambda: service.pin().lineage.index.version == version)
+    gc.collect()
+    assert opened_files(own_indexes) == {old, version}
+    assert reader.ask(Question(HOLIDAYS)).status == "answered"
+    del reader
+    gc.collect()
+    assert opened_files(own_indexes) == {version}
 
 
 def test_a_damaged_version_does_not_take_over_from_an_intact_one(own_indexes: Path, build: Build, tmp_path: Path) -> None:

@@ -3,7 +3,7 @@
 import logging
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
@@ -15,9 +15,10 @@ from rag_service.api.answering import Answering
 from rag_service.api.ask import ask_routes
 from rag_service.api.browsers import SecurityHeaders, origin_of
 from rag_service.api.chunks import chunk_routes
+from rag_service.api.documents import document_routes
 from rag_service.api.errors import STATUS, error_reply, from_rag_error, from_validation
 from rag_service.api.forms import EmptyFields
-from rag_service.api.gate import OPEN_PATHS, GateMiddleware, current_caller
+from rag_service.api.gate import OPEN_PATHS, CallRates, GateMiddleware, current_caller
 from rag_service.api.health import health_routes, service_routes
 from rag_service.api.home import home_routes
 from rag_service.api.indexes import index_routes
@@ -25,6 +26,7 @@ from rag_service.api.openai import openai_routes
 from rag_service.api.openai_schemas import ChatRequest
 from rag_service.api.outcome import current_outcome
 from rag_service.api.refused import refusal_for
+from rag_service.api.releases import release_routes
 from rag_service.api.schemas import AskRequest, BatchRequest, ErrorReply, Limits
 from rag_service.api.shedding import Shedding
 from rag_service.api.signing_in import signing_in_routes
@@ -39,6 +41,7 @@ from rag_service.telemetry.answer_spans import AnswerSpans, Served
 from rag_service.telemetry.logs import RequestLine, log_request
 from rag_service.telemetry.metrics import Metrics, Watched
 from rag_service.telemetry.otel_variables import Exporting
+from rag_service.telemetry.shared_metrics import Worker
 
 logger = logging.getLogger("rag_service.api")
 
@@ -65,6 +68,9 @@ class Doors:
     """How spans are exported; None exports none."""
     redact: Callable[[str], str] = str
     """What texts go through before they are exported."""
+    rates: CallRates = field(default_factory=CallRates)
+    worker: Worker | None = None
+    """Where several processes answer on one port, which of them this is."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +94,8 @@ def create_app(desk: Desk, doors: Doors, *, lifespan: AbstractAsyncContextManage
 
     @asynccontextmanager
     async def run(_: FastAPI) -> AsyncIterator[None]:
+        if doors.worker is not None:
+            metrics.share(doors.worker)
         with spans.exporting(), admission:
             if lifespan is None:
                 yield
@@ -107,11 +115,13 @@ def create_app(desk: Desk, doors: Doors, *, lifespan: AbstractAsyncContextManage
     routers = (
         ask_routes(answering, open_streams),
         chunk_routes(answering),
+        document_routes(answering),
         trace_routes(answering),
         trace_action_routes(answering),
         openai_routes(answering, open_streams, openwebui_events=doors.openwebui_events),
         health_routes(answering),
         service_routes(answering),
+        release_routes(answering),  # before those that take any id
         index_routes(answering),
         home_routes(answering),
         signing_in_routes(doors.keyring, own_origin),
@@ -129,6 +139,7 @@ def create_app(desk: Desk, doors: Doors, *, lifespan: AbstractAsyncContextManage
         allowed_hosts=doors.allowed_hosts,
         cors_origins=doors.cors_origins,
         own_origin=own_origin,
+        rates=doors.rates,
     )
     ended = _Endings(metrics, spans, log_requests=doors.log_requests)
     app.add_middleware(TraceMiddleware, max_body_bytes=doors.limits.max_body_bytes, ended=ended, span_of=spans.of_request)

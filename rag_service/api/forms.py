@@ -1,8 +1,11 @@
 """Forms of pages, as browsers send them. A form that could change something is only taken from a page of this service: see `gate`."""
 
+from typing import Any, TypeVar
 from urllib.parse import parse_qs
 
 from fastapi import Request
+from fastapi.exceptions import RequestValidationError
+from pydantic import BaseModel, ValidationError
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Receive, Scope, Send
 
@@ -10,6 +13,25 @@ from rag_service.api.browsers import accepts_page
 
 FORM = "application/x-www-form-urlencoded"
 _MOST_FIELDS = 20
+_Model = TypeVar("_Model", bound=BaseModel)
+
+
+def taken_as_json(model: type[BaseModel]) -> dict[str, Any]:
+    """The `openapi_extra` of a route that reads its body with `read_model`."""
+    return {"requestBody": {"required": True, "content": {"application/json": {"schema": model.model_json_schema()}}}}
+
+
+async def read_model(request: Request, model: type[_Model]) -> _Model:
+    """The body: JSON, or the form of a page. Raises `RequestValidationError` or `HTTPException`."""
+    media_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    try:
+        if media_type == "application/json" or media_type.endswith("+json"):
+            return model.model_validate_json(await request.body())
+        if media_type == FORM:
+            return model.model_validate(await read_form(request))
+    except ValidationError as error:
+        raise RequestValidationError([{**problem, "loc": ("body", *problem["loc"])} for problem in error.errors()]) from error
+    raise HTTPException(415, "send JSON, with the header content-type: application/json")
 
 
 class EmptyFields:

@@ -41,6 +41,7 @@ SCOPES_BY_PREFIX: dict[str, frozenset[KeyScope]] = {
     "/ask": frozenset({"ask"}),
     "/search": frozenset({"ask"}),
     "/chunks": frozenset({"ask"}),
+    "/documents": frozenset({"ask"}),
     "/v1": frozenset({"ask"}),
     "/info": frozenset({"ask"}),
     "/traces": frozenset({"traces"}),
@@ -88,6 +89,15 @@ def scopes_for(path: str) -> frozenset[KeyScope] | None:
     return SCOPES_BY_PREFIX.get(path if end < 0 else path[:end])
 
 
+class CallRates:
+    """How often callers have called. Workers that share it count together: make it before they are forked."""
+
+    def __init__(self, *, failures_per_minute: int = FAILURES_PER_MINUTE) -> None:
+        self.keys = Rates(_MAX_RATED_KEYS)
+        self.failures = SharedRates(_FAILURE_SLOTS, failures_per_minute)
+        self.log_lines = SharedRates(1, _LOGGED_PER_MINUTE)
+
+
 class GateMiddleware:
     """`allowed_hosts` are names without ports, as `localhost` or `::1`; none given allows every one. `cors_origins` are origins of web
     pages, as `https://chat.example.org`; none given sends no header of CORS at all. Raises `InvalidSettings` for one that cannot be meant.
@@ -96,7 +106,7 @@ class GateMiddleware:
     where browsers see the service, if a proxy hides that. Without keys, what a page of another site sends is refused if it could change
     something.
 
-    A key goes on from wherever it is used; requests without a valid one get 401, and after `failures_per_minute` from one address 429.
+    A key goes on from wherever it is used; requests without a valid one get 401, and after `FAILURES_PER_MINUTE` from one address 429.
     """
 
     def __init__(
@@ -107,7 +117,7 @@ class GateMiddleware:
         allowed_hosts: Collection[str] = (),
         cors_origins: Collection[str] = (),
         own_origin: str | None = None,
-        failures_per_minute: int = FAILURES_PER_MINUTE,
+        rates: CallRates | None = None,
     ) -> None:
         self._app = app
         self._keyring = keyring
@@ -116,9 +126,7 @@ class GateMiddleware:
         self._trusted_origins = (*self._own_origins, *checked_origins(cors_origins))
         self._let_in_from_pages = with_cors(self._let_in, cors_origins)
         self._answer = SecurityHeaders(self._to_this_host)
-        self._rates = Rates(_MAX_RATED_KEYS)
-        self._failures = SharedRates(_FAILURE_SLOTS, failures_per_minute)
-        self._log_lines = SharedRates(1, _LOGGED_PER_MINUTE)
+        self._rates = rates or CallRates()
         self._not_logged = 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -174,7 +182,7 @@ class GateMiddleware:
             return OPEN
         caller = self._identified(scope)
         if caller.key_id is not None and caller.rate_per_minute is not None:
-            wait_s = self._rates.take(caller.key_id, caller.rate_per_minute, time.monotonic())
+            wait_s = self._rates.keys.take(caller.key_id, caller.rate_per_minute, time.monotonic())
             if wait_s is not None:
                 limit = f"{caller.rate_per_minute:,} requests a minute"
                 raise RateLimited(f"this key is for {limit}", hint="wait as long as Retry-After says", retry_after_s=wait_s)
@@ -205,14 +213,14 @@ class GateMiddleware:
         """Raises `RateLimited` where there were too many."""
         address = scope["client"][0] if scope.get("client") else ""
         self._log_failure(address, presented)
-        wait_s = self._failures.take(_network(address), time.monotonic())
+        wait_s = self._rates.failures.take(_network(address), time.monotonic())
         if wait_s is not None:
             why = "too many requests without a valid key come from this address"
             raise RateLimited(why, hint="a valid key goes on from here", retry_after_s=wait_s) from None
 
     def _log_failure(self, address: str, presented: str | None) -> None:
         """Never more of a key than its id, and never more lines than somebody can read."""
-        if self._log_lines.take("", time.monotonic()) is not None:
+        if self._rates.log_lines.take("", time.monotonic()) is not None:
             self._not_logged += 1
             return
         parts = parts_of(presented) if presented is not None else None

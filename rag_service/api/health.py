@@ -3,6 +3,7 @@
 from typing import Any
 
 from fastapi import APIRouter, Request, Response
+from starlette.concurrency import run_in_threadpool
 
 from rag_service import __version__
 from rag_service.api.answering import Answering
@@ -63,7 +64,7 @@ def service_routes(answering: Answering) -> APIRouter:
     @router.get("/metrics", response_class=Response, responses={200: _EXPOSITION, **_ERRORS})
     async def metrics(request: Request) -> Response:
         """For Prometheus; with trace ids as exemplars where OpenMetrics is accepted."""
-        content, media_type = answering.metrics.exposition(request.headers.get("accept", ""))
+        content, media_type = await run_in_threadpool(answering.metrics.exposition, request.headers.get("accept", ""))
         return Response(content, media_type=media_type)
 
     return router

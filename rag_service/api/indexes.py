@@ -59,7 +59,8 @@ def index_routes(answering: Answering) -> APIRouter:
         shelf = _shelf(answering)
         versions, releases, active = await run_in_threadpool(lambda: (shelf.versions(), shelf.releases(), shelf.active()))
         if wants_page(request):
-            return as_page(indexes_page(shelf.name, versions, releases, active, viewer=viewer()))
+            history = await run_in_threadpool(shelf.history)
+            return as_page(indexes_page(shelf.name, versions, releases, active, history=history, viewer=viewer()))
         rows = [_version_row(version) for version in versions], [_release_row(release) for release in releases]
         return as_json(IndexesReply(name=shelf.name, active=active, versions=rows[0], releases=rows[1]).model_dump_json())
 

@@ -4,15 +4,13 @@ import time
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Query, Request, Response
-from fastapi.exceptions import RequestValidationError
-from pydantic import TypeAdapter, ValidationError
+from pydantic import TypeAdapter
 from starlette.concurrency import run_in_threadpool
-from starlette.exceptions import HTTPException
 from starlette.responses import RedirectResponse
 
 from rag_service.api.answering import Answering
 from rag_service.api.errors import ERRORS, ERRORS_WITHOUT_A_BODY
-from rag_service.api.forms import FORM, read_form
+from rag_service.api.forms import read_model, taken_as_json
 from rag_service.api.gate import current_caller
 from rag_service.api.pages import as_json, as_page, viewer, wants_page
 from rag_service.api.trace_filters import Identifier
@@ -49,11 +47,11 @@ def trace_action_routes(answering: Answering) -> APIRouter:
         status_code=201,
         response_model=FeedbackReply,
         responses=ERRORS,
-        openapi_extra={"requestBody": {"required": True, "content": {"application/json": {"schema": FeedbackRequest.model_json_schema()}}}},
+        openapi_extra=taken_as_json(FeedbackRequest),
     )
     async def feedback(request: Request, identifier: Identifier) -> Response:
         """What you think of an answer. A key with the scope `ask` alone rates the answers that it asked for."""
-        caller, given = current_caller(), await _feedback(request)
+        caller, given = current_caller(), await read_model(request, FeedbackRequest)
         said = Feedback(
             rating=given.rating,
             comment=redact(given.comment) if given.comment else None,
@@ -88,16 +86,3 @@ def trace_action_routes(answering: Answering) -> APIRouter:
 def _require_admin() -> None:
     if "admin" not in current_caller().scopes:
         raise Forbidden("this key may not do this: it needs the scope admin")
-
-
-async def _feedback(request: Request) -> FeedbackRequest:
-    """JSON, or the form of a page."""
-    media_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
-    try:
-        if media_type == "application/json" or media_type.endswith("+json"):
-            return FeedbackRequest.model_validate_json(await request.body())
-        if media_type == FORM:
-            return FeedbackRequest.model_validate(await read_form(request))
-    except ValidationError as error:
-        raise RequestValidationError([{**problem, "loc": ("body", *problem["loc"])} for problem in error.errors()]) from error
-    raise HTTPException(415, "send the feedback as JSON, with the header content-type: application/json")

@@ -5,7 +5,7 @@ from typing import Annotated
 import typer
 
 from rag_service import __version__
-from rag_service.cli import config, encoder, index, keys, trace
+from rag_service.cli import config, encoder, index, keys, release, trace
 from rag_service.cli.ask import ask
 from rag_service.cli.serve import serve
 
@@ -18,6 +18,7 @@ app = typer.Typer(
     epilog="Begin with: rag-service index build DOCUMENTS --name NAME --activate",
 )
 app.add_typer(index.app, name="index")
+app.add_typer(release.app, name="release")
 app.add_typer(encoder.app, name="encoder")
 app.add_typer(config.app, name="config")
 app.add_typer(keys.app, name="keys")

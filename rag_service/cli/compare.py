@@ -42,7 +42,8 @@ def print_comparison(comparison: Comparison) -> None:
     _print_citations("no longer cites", comparison.citations_gone)
 
 
-def print_set(comparison: SetComparison) -> None:
+def print_set(comparison: SetComparison, texts: Sequence[str] = ()) -> None:
+    """`texts` are the questions of the pairs, where they are at hand."""
     out.print(f"[bold]{escape(comparison.headline)}[/bold]")
     out.print(f"[dim]release {' '.join(comparison.releases_a) or '–'} → {' '.join(comparison.releases_b) or '–'}[/dim]", soft_wrap=True)
     if comparison.other_questions:
@@ -65,7 +66,7 @@ def print_set(comparison: SetComparison) -> None:
     if comparison.changed:
         out.print()
     for changed in comparison.changed[:_MOST_CHANGED]:
-        _print_changed(changed)
+        _print_changed(changed, texts[changed.number] if texts else "")
     if (more := len(comparison.changed) - _MOST_CHANGED) > 0:
         out.print(f"[dim]and {more} more[/dim]")
 
@@ -153,9 +154,9 @@ def _print_citations(what: str, citations: Sequence[CitationDifference]) -> None
         out.print(f"[dim]{what}[/dim] {citation.chunk_id}{escape(quote)}", soft_wrap=True)
 
 
-def _print_changed(changed: Changed) -> None:
+def _print_changed(changed: Changed, text: str) -> None:
     delta = "" if changed.top_score_delta is None else f" · top score {changed.top_score_delta:+.5f}"
-    out.print(f"{changed.number + 1}. {escape(changed.headline)}")
+    out.print(f"{changed.number + 1}. " + (f"[bold]{escape(text)}[/bold]\n   " if text else "") + escape(changed.headline))
     out.print(f"   [dim]{changed.a.answer_id} → {changed.b.answer_id} · overlap {changed.overlap:.2f}{delta}[/dim]", soft_wrap=True)
 
 

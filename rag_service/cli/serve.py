@@ -5,9 +5,13 @@ import json
 import logging
 import os
 import socket
-from collections.abc import AsyncIterator
+import tempfile
+import threading
+from collections.abc import AsyncIterator, Callable
 from contextlib import ExitStack, asynccontextmanager
+from dataclasses import replace
 from ipaddress import ip_address
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -18,9 +22,10 @@ from rag_service.api.browsers import LOOPBACK_HOSTS, checked_hosts, checked_orig
 from rag_service.api.connections import ConnectionLimits
 from rag_service.api.schemas import Limits
 from rag_service.api.server import DrainingServer, Ending, serve_until_signal
+from rag_service.api.workers import Workers
 from rag_service.catalog import Catalog
 from rag_service.cli.options import IndexesOption, NameOption
-from rag_service.console import err, errors_in_words, fail
+from rag_service.console import EXIT_ERROR, err, errors_in_words, fail, tell
 from rag_service.errors import Conflict, InvalidSettings, RagError
 from rag_service.keys import Keyring
 from rag_service.opened import Opened
@@ -30,6 +35,7 @@ from rag_service.settings import RELEASE_FIELDS, Settings, explicitly_set, load_
 from rag_service.telemetry import span_names as names
 from rag_service.telemetry.logs import configure_logging
 from rag_service.telemetry.otel_variables import exporting_by
+from rag_service.telemetry.shared_metrics import Worker
 from rag_service.wiring.desks import max_concurrent, max_queue, open_desk
 from rag_service.wiring.generators import generator_spec
 
@@ -46,37 +52,72 @@ def serve(
     name: NameOption = None,
     host: Annotated[str | None, typer.Option(help="Address; default 127.0.0.1.", show_default=False)] = None,
     port: Annotated[int | None, typer.Option("--port", "-p", help="Port; default 8000.", show_default=False)] = None,
+    workers: Annotated[int | None, typer.Option(help="Processes that answer; default 1.", show_default=False)] = None,
+    verify: Annotated[str | None, typer.Option(help="full: read every file of the index at the start.", show_default=False)] = None,
     indexes: IndexesOption = None,
 ) -> None:
-    """Serve the active release of an index over HTTP. It follows later activations without a restart.
+    """Serve the active release of an index over HTTP. It follows later activations within a second, without a restart.
 
     Example: rag-service serve --name handbook --port 8000
     """
     with errors_in_words():
-        settings = load_settings(name=name, host=host, port=port, indexes=indexes)
+        settings = load_settings(name=name, host=host, port=port, workers=workers, verify=verify, indexes=indexes)
         catalog = Catalog(settings.indexes)
         release = catalog.release(settings.name, catalog.active_id(settings.name))  # a missing or damaged one is said at once
         doors = _doors(settings, release)
         configure_logging(settings.log_level, settings.log_format, log_questions=settings.log_questions)
         _warn_of_settings_without_effect(settings, release)
         with _listening(settings) as listener:
+            if settings.workers > 1:
+                raise typer.Exit(_run_workers(settings, catalog, listener, doors))
             problem = _run(settings, catalog, listener, doors)
         if problem is not None:
             fail(problem)
 
 
-def _run(settings: Settings, catalog: Catalog, listener: socket.socket, doors: Doors) -> RagError | None:
-    """Serves until a signal; gives what kept the service from ever being ready, if something did."""
+def _run_workers(settings: Settings, catalog: Catalog, listener: socket.socket, doors: Doors) -> int:
+    with tempfile.TemporaryDirectory(prefix="rag-service-") as folder:  # that only this user can enter
+
+        def work(number: int, *, replaces: bool, ready: Callable[[], None]) -> int:
+            mine = replace(doors, worker=Worker(number, Path(folder)))
+            problem = _run(settings, catalog, listener, mine, on_ready=ready, open_first=replaces)
+            if problem is not None:
+                tell(problem)
+            return EXIT_ERROR if problem is not None else 0
+
+        return Workers(settings.workers, work).run()
+
+
+def _run(
+    settings: Settings,
+    catalog: Catalog,
+    listener: socket.socket,
+    doors: Doors,
+    *,
+    on_ready: Callable[[], None] = lambda: None,
+    open_first: bool = False,
+) -> RagError | None:
+    """Serves until a signal; gives what kept the service from ever being ready, if something did. With `open_first` it takes no connection
+    before it is ready.
+    """
     address: tuple[str, int] = listener.getsockname()[:2]  # asked now: the socket may be closed again before the service is ready
     problems: list[RagError] = []
+    looked = threading.Event()
+
+    def ready(opened: Opened) -> None:
+        on_ready()
+        _say_ready(settings, address, opened, doors.worker, again=open_first)
+        looked.set()
 
     def failed(error: RagError) -> None:
         problems.append(error)
         server.stop()
+        looked.set()
 
     @asynccontextmanager
     async def lifespan() -> AsyncIterator[None]:
-        desk.service.start(ready=lambda opened: _say_ready(settings, address, opened), failed=failed)
+        if not open_first:
+            desk.service.start(ready=ready, failed=failed)
         yield
         desk.service.drain()
 
@@ -90,6 +131,9 @@ def _run(settings: Settings, catalog: Catalog, listener: socket.socket, doors: D
         drain=desk.service.drain,
         on_grace_over=app.open_streams.expire,
     )
+    if open_first:
+        desk.service.start(ready=ready, failed=failed)
+        looked.wait()
     try:
         serve_until_signal(server, listener)
     finally:
@@ -196,11 +240,15 @@ def _warn_of_settings_without_effect(settings: Settings, release: Release) -> No
             err.print(f"[yellow]warning[/yellow] {escape(detail)}", soft_wrap=True)
 
 
-def _say_ready(settings: Settings, address: tuple[str, int], opened: Opened) -> None:
-    """Where the log is for programs, in a line of the log: every line of it is JSON."""
+def _say_ready(settings: Settings, address: tuple[str, int], opened: Opened, worker: Worker | None, *, again: bool) -> None:
+    """Where the log is for programs, in a line of the log: every line of it is JSON. Of several workers the first says how to ask, once."""
     host, port = address
     host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # what listens everywhere is reached from here
     url = f"http://{f'[{host}]' if ':' in host else host}:{port}"
+    if worker is not None:
+        logger.info("worker %d of %d is ready", worker.number + 1, settings.workers)
+        if worker.number or again:
+            return
     if settings.log_format == "json":
         logger.info("ready at %s", url)
     else:

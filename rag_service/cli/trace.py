@@ -2,9 +2,7 @@
 
 import json
 import time
-from collections.abc import Sequence
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Annotated, Literal
 
 import typer
@@ -12,20 +10,17 @@ from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
-from rag_service.ask import Pipeline
 from rag_service.catalog import Catalog
 from rag_service.cli import ledger
 from rag_service.cli.compare import print_comparison, print_set
 from rag_service.cli.ledger import LedgerOption, newest_answer, opened_records
 from rag_service.cli.options import IndexesOption, JsonOption, NameOption
+from rag_service.cli.questions import QuestionsOption, compared, read_texts
 from rag_service.cli.record import print_record, print_replay
-from rag_service.compare import compare_sets
 from rag_service.console import BarProgress, err, errors_in_words, out
-from rag_service.errors import InvalidInput, NotFound
+from rag_service.errors import InvalidInput
 from rag_service.export import as_json_line
 from rag_service.kept import Feedback, Flaw, RecordQuery
-from rag_service.question import Question
-from rag_service.record import Record
 from rag_service.redaction import redact
 from rag_service.replay import Replay
 from rag_service.settings import load_settings
@@ -145,10 +140,7 @@ def replay(
 def compare(
     a: Annotated[str, typer.Argument(help="Answer id; or a release id, with --questions.")],
     b: Annotated[str, typer.Argument(help="The same, of what to compare it with.")],
-    questions: Annotated[
-        Path | None,
-        typer.Option("--questions", help="File of questions: one a line, or JSON lines with a key question.", show_default=False),
-    ] = None,
+    questions: QuestionsOption = None,
     name: NameOption = None,
     ledger_file: LedgerOption = None,
     indexes: IndexesOption = None,
@@ -168,14 +160,11 @@ def compare(
             _, _, comparison = opened_records(ledger_file, indexes).compare(a, b)
             print_comparison(comparison)
             return
-        texts = _questions(questions)
+        texts = read_texts(questions)
         settings = load_settings(name=name, indexes=indexes)
         catalog = Catalog(settings.indexes)
-        pipelines = [open_release(settings, catalog, settings.name, catalog.release(settings.name, one)).pipeline for one in (a, b)]
-        with BarProgress() as progress:
-            progress.stage("ask", len(texts))
-            pairs = [_pair(pipelines, text, progress) for text in texts]
-        print_set(compare_sets(pairs))
+        first, second = (open_release(settings, catalog, settings.name, catalog.release(settings.name, one)).pipeline for one in (a, b))
+        print_set(compared(first, second, texts), texts)
 
 
 @app.command()
@@ -206,25 +195,6 @@ def _say_replay(made: Replay, *, as_json: bool, in_short: bool) -> None:
         print_replay(made)
     elif made.verdict != "exact":
         out.print(f"{made.answer_id}  [yellow]{escape(made.verdict)}[/yellow]  {escape(made.headline)}")
-
-
-def _pair(pipelines: Sequence[Pipeline], text: str, progress: BarProgress) -> tuple[Record, Record]:
-    first, second = (pipeline.ask(Question(text)) for pipeline in pipelines)
-    progress.advance()
-    return first, second
-
-
-def _questions(path: Path) -> list[str]:
-    try:
-        lines = [line.strip() for line in path.read_text("utf-8").splitlines() if line.strip()]
-        texts = [json.loads(line)["question"] if line.startswith("{") else line for line in lines]
-    except OSError as error:
-        raise NotFound(f"{path} cannot be read: {error.strerror}", hint="name a file of questions") from error
-    except (ValueError, KeyError, TypeError) as error:
-        raise InvalidInput(f"{path.name} has a line that is no question", hint='write one a line, or {"question": "…"}') from error
-    if not texts:
-        raise InvalidInput(f"{path.name} holds no question", hint='write one a line, or {"question": "…"}')
-    return texts
 
 
 def _milliseconds(moment: datetime | None) -> int | None:

@@ -22,7 +22,8 @@ from rag_service.ledger.chain import shown
 from rag_service.ledger.packing import DAMAGED_HINT, content_of
 from rag_service.ledger.salvage import flaw_of, read_entry, relist
 from rag_service.ledger.schema import is_damage, ledger_errors, reading, try_writing
-from rag_service.record import Receipt
+from rag_service.record import Lineage, Receipt
+from rag_service.stored_lineage import lineage_from
 from rag_service.stored_record import kept_from
 
 T = TypeVar("T")
@@ -106,6 +107,14 @@ class SqliteLedger:
         except Damaged as error:
             return [flaw_of(seq, error)]
         return [] if found is None else [found[0], *found[1]]
+
+    def lineages(self) -> list[Lineage]:
+        with reading(self.path) as connection:
+            found = connection.execute("SELECT body FROM lineages ORDER BY digest").fetchall()
+        try:
+            return [lineage_from(row["body"])[1] for row in found]
+        except ValueError as error:
+            raise Damaged("a release in the ledger does not follow its schema", hint=DAMAGED_HINT) from error
 
     def audit(self, told: Callable[[int], None] = lambda _: None) -> Audit:
         with reading(self.path) as connection:

@@ -20,7 +20,8 @@ def load(source: Path | str, *, limits: LoadLimits = DEFAULT_LIMITS, progress: P
     """Documents of a file, of a folder and all folders below it, or of a pattern (`docs/**/*.md`), in the order of their paths.
 
     Finds the files at once, and raises `NothingToIndex` if there are none; reads them as the caller asks, one at a time.
-    No file stops it: whatever is wrong with one is reported as `Skipped`. Hidden files and folders are left out silently.
+    Whatever is wrong with a file is reported as `Skipped`, and stops nothing. Hidden files and folders are left out silently. Raises
+    `Conflict` where files vanish or are written to while they are read.
     """
     return _documents(find(source), limits, progress)
 

@@ -2,16 +2,20 @@
 
 import os
 import stat
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path
 
-from rag_service.errors import NothingToIndex
+from rag_service.errors import Conflict, NothingToIndex
 from rag_service.loading.formats import EXTENSIONS, extension
 from rag_service.types import Skipped
 
 _WILDCARDS = frozenset("*?[")
+_TRIES = 5
+_WAIT_S = 0.05
+"""Between two looks at a file that somebody writes to."""
 _SUPPORTED = f"supported are {', '.join(EXTENSIONS)}"
 
 
@@ -51,19 +55,39 @@ def _look(root: Path, name: str) -> list[Found]:
 
 
 def read(found: Found, max_bytes: int) -> bytes | Skipped:
-    """The file's bytes. Opened without following links or waiting for a pipe, in case it is not what it was when it was found."""
+    """The file's bytes, as they were at one moment. Opened without following links or waiting for a pipe, in case it is not what it was
+    when it was found. Raises `Conflict` where it has vanished since, or does not keep still: an index of such a source would be
+    one of no moment.
+    """
+    for _ in range(_TRIES):
+        try:
+            data = _read(found, max_bytes)
+        except FileNotFoundError as error:
+            raise Conflict(
+                f"{found.source} has vanished while the documents were read", hint="build again when nothing removes documents"
+            ) from error
+        except OSError as error:
+            return Skipped(found.source, "unreadable", error.strerror or type(error).__name__)
+        if data is not None:
+            return data
+        time.sleep(_WAIT_S)
+    raise Conflict(f"{found.source} is being written while the documents are read", hint="build again when nothing writes to it")
+
+
+def _read(found: Found, max_bytes: int) -> bytes | Skipped | None:
+    """None where somebody wrote to it meanwhile."""
     flags = os.O_RDONLY | getattr(os, "O_BINARY", 0) | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
-    try:
-        with open(os.open(found.path, flags), "rb") as file:
-            if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
-                return Skipped(found.source, "unreadable", "not a regular file")
-            data = file.read(max_bytes + 1)
-            size = max(os.fstat(file.fileno()).st_size, len(data))
-    except OSError as error:
-        return Skipped(found.source, "unreadable", error.strerror or type(error).__name__)
+    with open(os.open(found.path, flags), "rb") as file:
+        before = os.fstat(file.fileno())
+        if not stat.S_ISREG(before.st_mode):
+            return Skipped(found.source, "unreadable", "not a regular file")
+        data = file.read(max_bytes + 1)
+        after = os.fstat(file.fileno())
     if len(data) > max_bytes:
+        size = max(after.st_size, len(data))
         return Skipped(found.source, "oversized", f"{size:,} bytes; the limit is {max_bytes:,}")
-    return data
+    still = (before.st_size, before.st_mtime_ns) == (after.st_size, after.st_mtime_ns) and len(data) == after.st_size
+    return data if still else None
 
 
 def _found(path: Path, source: str, *, is_file: bool) -> Found:
@@ -84,11 +108,23 @@ def _reason(item: Found) -> str:
     return item.problem.reason if item.problem else extension(item.source) or "no extension"
 
 
-def _find_pattern(pattern: Path) -> list[Found]:
+def watched_folder(source: Path | str) -> Path:
+    """The folder in which everything lies that `find` could find."""
+    root = Path(source)
+    if root.is_dir():
+        return root
+    return root.parent if root.exists() else _fixed_part(root)[0]
+
+
+def _fixed_part(pattern: Path) -> tuple[Path, tuple[str, ...]]:
+    """The folders before the first wildcard, and the parts from there on."""
     parts = pattern.parts
     first = next((index for index, part in enumerate(parts) if _WILDCARDS.intersection(part)), len(parts))
-    root = Path(*parts[:first])
-    wanted = parts[first:]
+    return Path(*parts[:first]), parts[first:]
+
+
+def _find_pattern(pattern: Path) -> list[Found]:
+    root, wanted = _fixed_part(pattern)
     if not root.is_dir():
         raise NothingToIndex(f"there is no folder {str(root)!r}", hint="check the path before the wildcard", param="source")
 

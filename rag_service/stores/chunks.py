@@ -7,7 +7,7 @@ import json
 import sqlite3
 import threading
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
@@ -19,7 +19,7 @@ from rag_service.digests import canonical_json
 from rag_service.errors import Damaged
 from rag_service.filters import Filter
 from rag_service.stores.selections import SelectionCache, selection_of
-from rag_service.types import Chunk, ChunkId, DocumentId, Metadata, Selection
+from rag_service.types import Chunk, ChunkId, DocumentFacts, DocumentId, Metadata, Selection
 
 _SCHEMA = """
 CREATE TABLE documents (
@@ -49,20 +49,6 @@ _PAGE_ROWS = 5_000
 
 SELECTIONS_BYTES = 32 * 2**20
 """Of the selections that one table keeps: four of a million rows each, or thousands of narrow ones."""
-
-
-@dataclass(frozen=True, slots=True)
-class DocumentFacts:
-    """What is kept of a document beside its chunks."""
-
-    id: DocumentId
-    title: str
-    source: str
-    metadata: Metadata
-    digest: str
-    """`sha256:…` over id, title, source, metadata and text."""
-    text_digest: str
-    """`sha256:…` over the text alone."""
 
 
 def write_chunk_table(path: Path, documents: Iterable[DocumentFacts], chunks: Iterable[Chunk]) -> None:
@@ -146,6 +132,16 @@ class SqliteChunks:
         rows = self._query(_SELECT.format(which="c.id = ?"), [identifier])
         return _chunk(rows[0][1:]) if rows else None
 
+    def document(self, identifier: DocumentId) -> DocumentFacts | None:
+        rows = self._query("SELECT id, title, source, metadata, digest, text_digest FROM documents WHERE id = ?", [identifier])
+        for found, title, source, metadata, digest, text_digest in rows:
+            return DocumentFacts(DocumentId(found), title, source, json.loads(metadata), digest, text_digest)
+        return None
+
+    def chunks_of(self, document: DocumentId, *, first: int, most: int) -> list[Chunk]:
+        which = f"d.id = ? AND c.ordinal >= ? ORDER BY c.ordinal LIMIT {most:d}"
+        return [_chunk(row[1:]) for row in self._query(_SELECT.format(which=which), [document, first])]
+
     def select(self, wanted: Filter) -> Selection:
         """The chunks of the documents that `wanted` allows. Looks at every document the first time, in bounded memory; selections
         used last are kept, up to `SELECTIONS_BYTES`.
@@ -178,18 +174,29 @@ class SqliteChunks:
 
     def _pages(self, sql: str) -> Iterator[list[tuple]]:  # type: ignore[type-arg]  # columns differ per query
         """Rows, with the lock free between pages: a scan of a large table takes a second."""
-        with self._lock:
+        with self._lock, _in_words():
             cursor = self._connection.execute(sql)
         while True:
-            with self._lock:
+            with self._lock, _in_words():
                 page = cursor.fetchmany(_PAGE_ROWS)
             if not page:
                 return
             yield page
 
     def _query(self, sql: str, values: Sequence[int | str] = ()) -> list[tuple]:  # type: ignore[type-arg]  # columns differ per query
-        with self._lock:
+        with self._lock, _in_words():
             return self._connection.execute(sql, values).fetchall()
+
+
+@contextmanager
+def _in_words() -> Iterator[None]:
+    """The file was intact when it was opened: a disk that fails since then, or somebody who writes to it, is `Damaged`."""
+    try:
+        yield
+    except sqlite3.ProgrammingError:  # a mistake of this program
+        raise
+    except sqlite3.DatabaseError as error:
+        raise Damaged(f"the table of chunks cannot be read any more: {error}", hint="check the disk; then build the index again") from error
 
 
 def _chunk(row: tuple) -> Chunk:  # type: ignore[type-arg]  # the columns of `_SELECT`

@@ -8,8 +8,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 from rag_service.digests import digest_json, merkle_root
-from rag_service.stores.chunks import DocumentFacts
-from rag_service.types import Chunk, ChunkId, DocumentId
+from rag_service.types import Chunk, ChunkId, DocumentFacts, DocumentId
 
 
 class Scratch:

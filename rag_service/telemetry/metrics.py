@@ -24,6 +24,7 @@ from prometheus_client.registry import Collector
 from rag_service.errors import RagError
 from rag_service.record import Lineage, Record, Search, Stage, StageName
 from rag_service.telemetry.metric_catalogue import CATALOGUE
+from rag_service.telemetry.shared_metrics import Families, SharedMetrics, Worker
 from rag_service.telemetry.span_export import DropReason
 from rag_service.types import AbstainReason, Notice, WarningCode
 
@@ -89,6 +90,7 @@ class Metrics:
         ProcessCollector(registry=self._registry)
         PlatformCollector(registry=self._registry)
         GCCollector(registry=self._registry)
+        self._shared: SharedMetrics | None = None
         self._routes: set[str] = {NO_ROUTE}
         self._codes = {*_HTTP_CODES, *(kind.code for kind in _tree(RagError))}
         self._requests = self._histogram("rag_request_duration_seconds", _REQUEST_S)
@@ -190,11 +192,16 @@ class Metrics:
 
     def exposition(self, accept: str = "") -> tuple[bytes, str]:
         """Body and content type for an `Accept` header: OpenMetrics, which alone has exemplars, where it is asked for; else text 0.0.4."""
-        source = _WithoutCreated(self._registry)
+        source = _WithoutCreated(self._registry) if self._shared is None else Families(self._shared.families())
         if _wants_openmetrics(accept):
             body: bytes = openmetrics.generate_latest(source)  # type: ignore[no-untyped-call]  # prometheus_client leaves it so
             return body, openmetrics.CONTENT_TYPE_LATEST
         return generate_latest(source), _PLAIN_TEXT
+
+    def share(self, worker: Worker) -> None:
+        """From now on the exposition is of all workers, which are asked for theirs, so it waits. Call it once."""
+        self._shared = SharedMetrics(worker, own=lambda: bytes(openmetrics.generate_latest(_WithoutCreated(self._registry))))  # type: ignore[no-untyped-call]
+        self._shared.start()
 
     def _request_child(self, route: str, status: int) -> Histogram:
         known = (route if route in self._routes else OTHER, str(status) if str(status) in _STATUSES else OTHER)

@@ -5,20 +5,30 @@ from pathlib import PurePath
 
 from rag_service.difference import release_differences
 from rag_service.errors import RagError
+from rag_service.history import EMPTY, History
 from rag_service.prompt import Template, load_template
 from rag_service.release import Release
 from rag_service.shelf import ShelvedRelease, ShelvedVersion
 from rag_service.web.pages import ANYBODY, Viewer, render
 
+MOST_TRANSITIONS = 50
+
 
 def indexes_page(
-    name: str, versions: Sequence[ShelvedVersion], releases: Sequence[ShelvedRelease], active: str | None, *, viewer: Viewer = ANYBODY
+    name: str,
+    versions: Sequence[ShelvedVersion],
+    releases: Sequence[ShelvedRelease],
+    active: str | None,
+    *,
+    history: History = EMPTY,
+    viewer: Viewer = ANYBODY,
 ) -> str:
     """`active` is the id of the active release. Both lists are newest first."""
     served = next((found.release.index.version for found in releases if found.id == active and found.release is not None), None)
     return render(
-        "indexes.html", viewer=viewer, section="indexes", name=name, versions=versions, releases=releases, active=active, served=served
-    )
+        "indexes.html", viewer=viewer, section="indexes", name=name, versions=versions, releases=releases, active=active, served=served,
+        transitions=history.transitions[: -MOST_TRANSITIONS - 1 : -1], back=history.back(),
+    )  # fmt: skip
 
 
 def version_page(name: str, version: ShelvedVersion, releases: Sequence[str], active: str | None, *, viewer: Viewer = ANYBODY) -> str:

@@ -11,18 +11,21 @@ from rag_service.ask import Pipeline
 from rag_service.catalog import Catalog
 from rag_service.deployment import Deployment
 from rag_service.desk import Desk
-from rag_service.errors import RagError, ReleaseUnavailable
+from rag_service.errors import NotFound, RagError, ReleaseUnavailable
 from rag_service.kept import Retention
 from rag_service.ledger.sqlite import SqliteLedger
 from rag_service.opened import Opened, Report
 from rag_service.pinned import Pinned
 from rag_service.ports import Ledger
+from rag_service.record import Lineage
 from rag_service.recording import Recorder
 from rag_service.records import Records
 from rag_service.release import Release
 from rag_service.serving import Service
 from rag_service.settings import Settings
 from rag_service.shelf import Shelf
+from rag_service.wiring.activating import IndexSwitching
+from rag_service.wiring.encoders import Encoders
 from rag_service.wiring.releases import deployment_of, open_chunks, open_release, remember
 from rag_service.wiring.replaying import Artefacts
 
@@ -35,10 +38,13 @@ _QUEUE_PER_SLOT = 4
 
 def open_desk(settings: Settings, catalog: Catalog) -> Desk:
     """Opens nothing yet: `desk.service.start` does."""
-    deployment, name = deployment_of(settings), settings.name
+    deployment, name, encoders = deployment_of(settings), settings.name, Encoders(settings, catalog)
 
     def open_active(release_id: str, report: Report) -> Opened:
-        opened = open_release(settings, catalog, name, catalog.release(name, release_id), deployment=deployment, report=report)
+        release = catalog.release(name, release_id)
+        opened = open_release(
+            settings, catalog, name, release, deployment=deployment, report=report, encoders=encoders, verify=settings.verify
+        )
         if opened.differences:
             remember(catalog, name, opened)
         return opened
@@ -47,12 +53,13 @@ def open_desk(settings: Settings, catalog: Catalog) -> Desk:
     return Desk(
         service,
         cache=AnswerCache(settings.cache_mib * 2**20),
-        pinned=Pinned(_opener(settings, catalog, deployment), most=settings.pinned_releases),
+        pinned=Pinned(_opener(settings, catalog, deployment, encoders), most=settings.pinned_releases),
         archive=Archive(lambda: catalog.versions(name)[::-1], lambda version: open_chunks(catalog, name, version)),
         release_of_version=lambda version: catalog.release_of_version(name, version),
         recorder=recorder,
-        records=records_of(settings, catalog, recorder.ledger, deployment=deployment, active=lambda: service.current),
+        records=records_of(settings, catalog, recorder.ledger, deployment=deployment, active=lambda: service.current, encoders=encoders),
         shelf=Shelf(catalog, name),
+        switching=IndexSwitching(settings, catalog),
     )
 
 
@@ -63,8 +70,9 @@ def records_of(
     *,
     deployment: Deployment,
     active: Callable[[], Pipeline | None] = lambda: None,
+    encoders: Encoders | None = None,
 ) -> Records:
-    artefacts = Artefacts(settings, catalog, deployment, active=active)
+    artefacts = Artefacts(settings, catalog, deployment, active=active, encoders=encoders)
     return Records(ledger, active=active, open_release=artefacts.open, missing=artefacts.missing, deployment=deployment)
 
 
@@ -79,15 +87,23 @@ def recorder_of(settings: Settings) -> Recorder:
     )
 
 
+def recorded_lineages(settings: Settings) -> list[Lineage]:
+    """Of the records that are kept; none where there is no ledger. Raises what reading it raises: then nobody knows what they need."""
+    try:
+        return SqliteLedger(ledger_path(settings)).lineages()
+    except NotFound:
+        return []
+
+
 def ledger_path(settings: Settings) -> Path:
     return settings.ledger or settings.indexes / "ledger.sqlite"
 
 
-def _opener(settings: Settings, catalog: Catalog, deployment: Deployment) -> Callable[[str], Pipeline]:
+def _opener(settings: Settings, catalog: Catalog, deployment: Deployment, encoders: Encoders) -> Callable[[str], Pipeline]:
     def open_pinned(release_id: str) -> Pipeline:
         release = catalog.release(settings.name, release_id)
         try:
-            opened = open_release(settings, catalog, settings.name, release, deployment=deployment)
+            opened = open_release(settings, catalog, settings.name, release, deployment=deployment, encoders=encoders)
         except RagError as error:
             logger.warning("release %s cannot be opened: %s", release_id, error.message)  # with its paths, which clients do not see
             raise ReleaseUnavailable(
@@ -104,11 +120,11 @@ def _opener(settings: Settings, catalog: Catalog, deployment: Deployment) -> Cal
 
 
 def max_concurrent(settings: Settings, release: Release) -> int:
-    """Answers made at once: as set, otherwise one for each core, or many where they wait for somebody else's model."""
+    """Answers that one worker makes at once: as set, otherwise its share of the cores, or many where they wait for a provider's model."""
     if settings.max_concurrent is not None:
         return settings.max_concurrent
     remote = release.generator.spec != "extractive" and not release.generator.spec.startswith("llamacpp:")
-    return _CONCURRENT_REMOTE if remote else len(os.sched_getaffinity(0))
+    return _CONCURRENT_REMOTE if remote else max(len(os.sched_getaffinity(0)) // settings.workers, 1)
 
 
 def max_queue(settings: Settings, concurrent: int) -> int:

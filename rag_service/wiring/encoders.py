@@ -1,8 +1,10 @@
 """Which encoder: found, exported, or the very one that an index was built with."""
 
 import shutil
+import threading
 from pathlib import Path
 from typing import assert_never
+from weakref import WeakValueDictionary
 
 from rag_service.catalog import ENCODERS_FOLDER, Catalog
 from rag_service.digests import short_id
@@ -105,6 +107,25 @@ def verify_encoder(manifest: Manifest, catalog: Catalog) -> EncoderCard | None:
     if manifest.encoder.embedder != "onnx":
         return None
     return verified_card(catalog.encoder_folder(short_id(manifest.encoder.digest)))
+
+
+class Encoders:
+    """Opens encoders, each once: as long as anybody uses one, whoever else needs it shares it. Safe to use from several threads."""
+
+    def __init__(self, settings: Settings, catalog: Catalog) -> None:
+        self._settings = settings
+        self._catalog = catalog
+        self._open: WeakValueDictionary[tuple[str, str], Embedder] = WeakValueDictionary()
+        self._opening = threading.Lock()
+
+    def of(self, manifest: Manifest) -> Embedder:
+        """Raises what `embedder_of` raises."""
+        key = (manifest.encoder.embedder, manifest.encoder.digest)
+        with self._opening:
+            embedder = self._open.get(key)
+            if embedder is None:
+                embedder = self._open[key] = embedder_of(manifest, self._catalog, self._settings)
+        return embedder
 
 
 def embedder_of(manifest: Manifest, catalog: Catalog, settings: Settings) -> Embedder:

@@ -5,7 +5,7 @@ import weakref
 from collections.abc import Callable
 from contextlib import ExitStack, closing
 from pathlib import Path
-from typing import TypeVar
+from typing import Literal, TypeVar
 
 import numpy as np
 
@@ -13,8 +13,9 @@ from rag_service.ask import Pipeline
 from rag_service.catalog import Catalog
 from rag_service.deployment import Deployment, describe_deployment, running_code
 from rag_service.digests import short_id
+from rag_service.durable import in_use
 from rag_service.errors import Damaged, Mismatch, StorageFailed
-from rag_service.manifest import CHUNKS_FILE, VECTORS_FILE, BuildFacts, Manifest, read_build_facts, read_manifest, verify_version
+from rag_service.manifest import CHUNKS_FILE, MANIFEST_FILE, BuildFacts, Manifest, read_build_facts, read_manifest
 from rag_service.opened import Opened, Report
 from rag_service.ports import ChunkTable, Embedder, Generator, VectorStore
 from rag_service.prompt import load_template
@@ -23,8 +24,9 @@ from rag_service.release import GeneratorRef, IndexRef, NamedDigest, PromptRef, 
 from rag_service.settings import Settings
 from rag_service.stored import Scalar, verify_files
 from rag_service.stores.chunks import SqliteChunks
-from rag_service.stores.faiss import FaissStore
-from rag_service.wiring.encoders import embedder_of
+from rag_service.stores.faiss import open_store
+from rag_service.verified import verified_version
+from rag_service.wiring.encoders import Encoders, embedder_of
 from rag_service.wiring.generators import generator_options, generator_spec, open_generator
 
 LEAST_CANARY_COSINE = 0.995
@@ -35,6 +37,8 @@ CONDENSE_TEMPLATE = "condense/1"
 """Part of the code: its bytes are in the digest of `running_code`."""
 
 _CANARY_CHUNKS = 4
+
+Verify = Literal["cached", "full"]
 
 logger = logging.getLogger("rag_service.wiring")
 _T = TypeVar("_T")
@@ -85,22 +89,29 @@ def open_release(
     *,
     deployment: Deployment | None = None,
     report: Report = lambda _check, _state: None,
+    encoders: Encoders | None = None,
+    verify: Verify = "cached",
+    sampled_chunks: int = _CANARY_CHUNKS,
 ) -> Opened:
     """Opens and proves everything that answering needs, before the first question. What it holds is released with its last reader.
 
     Checks, in order: every file of the index version against the manifest, the encoder's files and digest, dimension and row counts,
-    a few stored vectors against what the encoder gives now, the generator. Raises what the failing check raises.
+    `sampled_chunks` stored vectors against what the encoder gives now, the generator. Raises what the failing check raises. `encoders`
+    shares an encoder that is open; `verify` says whether files that have not changed since they were last read are read again.
     """
+    encoders = encoders or Encoders(settings, catalog)
     folder = catalog.version_folder(name, release.index.version)
     resources = ExitStack()
     with resources:
-        manifest, facts = _proved("manifest", report, lambda: _verified_manifest(folder, release))
-        embedder = _proved("encoder", report, lambda: _warm(embedder_of(manifest, catalog, settings)))
-        store, chunks = _proved("index", report, lambda: _open_index(folder, manifest, embedder, resources))
-        _proved("canary", report, lambda: _check_canary(embedder, store, chunks))
+        if (folder / MANIFEST_FILE).is_file():
+            resources.enter_context(in_use(folder / MANIFEST_FILE))
+        manifest, facts = proved("manifest", report, lambda: _verified_manifest(catalog, name, release, verify))
+        embedder = proved("encoder", report, lambda: _warm(encoders.of(manifest)))
+        store, chunks = proved("index", report, lambda: _open_index(folder, manifest, embedder, resources))
+        proved("canary", report, lambda: _check_canary(embedder, store, chunks, sampled_chunks))
         template = load_template(f"{release.prompt.name}/{release.prompt.version}")
         opening = open_generator(release.generator.spec, release.generator.options, embedder)
-        generator = _proved("generator", report, lambda: resources.enter_context(opening))
+        generator = proved("generator", report, lambda: resources.enter_context(opening))
         running = release.model_copy(
             update={
                 "prompt": PromptRef(name=template.name, version=template.version, digest=template.digest),
@@ -147,7 +158,8 @@ def remember(catalog: Catalog, name: str, opened: Opened) -> None:
         logger.warning("release %s cannot be stored: %s", release.id, error.message)
 
 
-def _proved(check: str, report: Report, prove: Callable[[], _T]) -> _T:
+def proved(check: str, report: Report, prove: Callable[[], _T]) -> _T:
+    """What `prove` gives, with `report` told how the check went."""
     report(check, "checking")
     try:
         result = prove()
@@ -158,7 +170,8 @@ def _proved(check: str, report: Report, prove: Callable[[], _T]) -> _T:
     return result
 
 
-def _verified_manifest(folder: Path, release: Release) -> tuple[Manifest, BuildFacts]:
+def _verified_manifest(catalog: Catalog, name: str, release: Release, verify: Verify) -> tuple[Manifest, BuildFacts]:
+    folder = catalog.version_folder(name, release.index.version)
     manifest = read_manifest(folder)
     if manifest.digest != release.index.digest:
         raise Damaged(f"index version {folder.name} is not the one that the release names", hint="activate the index again")
@@ -169,7 +182,8 @@ def _verified_manifest(folder: Path, release: Release) -> tuple[Manifest, BuildF
                 f"{built.name} ({short_id(built.digest)})",
                 hint="activate the index again",
             )
-    return verify_version(folder), read_build_facts(folder)
+    notes = catalog.notes_path(name, release.index.version)
+    return verified_version(folder, notes=notes, full=verify == "full"), read_build_facts(folder)
 
 
 def _warm(embedder: Embedder) -> Embedder:
@@ -181,7 +195,7 @@ def _warm(embedder: Embedder) -> Embedder:
 
 
 def _open_index(folder: Path, manifest: Manifest, embedder: Embedder, resources: ExitStack) -> tuple[VectorStore, ChunkTable]:
-    store = FaissStore.open(folder / VECTORS_FILE)
+    store = open_store(folder, manifest.store.kind)
     chunks = resources.enter_context(closing(SqliteChunks.open(folder / CHUNKS_FILE)))
     if store.dimension != embedder.dimension:
         raise Mismatch(
@@ -196,9 +210,9 @@ def _open_index(folder: Path, manifest: Manifest, embedder: Embedder, resources:
     return store, chunks
 
 
-def _check_canary(embedder: Embedder, store: VectorStore, chunks: ChunkTable) -> None:
+def _check_canary(embedder: Embedder, store: VectorStore, chunks: ChunkTable, sampled: int) -> None:
     count = len(store)
-    rows = sorted({round(step * (count - 1) / max(_CANARY_CHUNKS - 1, 1)) for step in range(_CANARY_CHUNKS)}) if count else []
+    rows = sorted({round(step * (count - 1) / max(sampled - 1, 1)) for step in range(sampled)}) if count else []
     texts = [chunk.embedded_text for chunk in chunks.chunks(rows)]
     cosines = np.einsum("nd,nd->n", store.vectors(rows), embedder.embed_passages(texts))
     if len(rows) and float(cosines.min()) < LEAST_CANARY_COSINE:

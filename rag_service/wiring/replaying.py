@@ -17,6 +17,7 @@ from rag_service.record import Lineage
 from rag_service.release import Release
 from rag_service.replay import Missing
 from rag_service.settings import Settings
+from rag_service.wiring.encoders import Encoders
 from rag_service.wiring.releases import open_release
 
 _PART_OF_CHECK = {"manifest": "index", "encoder": "encoder", "index": "index", "canary": "encoder", "generator": "generator"}
@@ -27,12 +28,19 @@ class Artefacts:
     """Opens the releases of records, and keeps the last few open. What a record says of its release is enough: its file may be gone."""
 
     def __init__(
-        self, settings: Settings, catalog: Catalog, deployment: Deployment, *, active: Callable[[], Pipeline | None] = lambda: None
+        self,
+        settings: Settings,
+        catalog: Catalog,
+        deployment: Deployment,
+        *,
+        active: Callable[[], Pipeline | None] = lambda: None,
+        encoders: Encoders | None = None,
     ) -> None:
         self._settings = settings
         self._catalog = catalog
         self._deployment = deployment
         self._active = active
+        self._encoders = encoders or Encoders(settings, catalog)
         self._opened: OrderedDict[tuple[str, str], Opened] = OrderedDict()
         self._lock = threading.Lock()
 
@@ -79,7 +87,13 @@ class Artefacts:
             return gone
         try:
             return open_release(
-                self._settings, self._catalog, lineage.index.name, lineage.release, deployment=self._deployment, report=report
+                self._settings,
+                self._catalog,
+                lineage.index.name,
+                lineage.release,
+                deployment=self._deployment,
+                report=report,
+                encoders=self._encoders,
             )
         except RagError as error:
             return Missing(failed[-1], error.message)

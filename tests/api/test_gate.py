@@ -23,7 +23,7 @@ from starlette.responses import StreamingResponse
 from starlette.types import Message
 
 from rag_service.api.browsers import LOOPBACK_HOSTS, SecurityHeaders, checked_hosts, checked_origins
-from rag_service.api.gate import OPEN_PATHS, SCOPES_BY_PREFIX, GateMiddleware, current_caller, scopes_for
+from rag_service.api.gate import OPEN_PATHS, SCOPES_BY_PREFIX, CallRates, GateMiddleware, current_caller, scopes_for
 from rag_service.api.trace import TraceMiddleware
 from rag_service.errors import InvalidSettings
 from rag_service.key_file import SCOPES, Scope, create_key, revoke_key
@@ -166,7 +166,7 @@ def guarded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Guarded]:
     path = tmp_path_factory.mktemp("guarded") / "keys.json"
     scopes: dict[str, tuple[Scope, ...]] = {"ask": ("ask",), "traces": ("traces",), "admin": ("admin",), "all": SCOPES, "other": SCOPES}
     keys = {name: create_key(path, name=name, scopes=held)[1] for name, held in scopes.items()}
-    with running(path, allowed_hosts=LOOPBACK_HOSTS, cors_origins=[PAGE], failures_per_minute=100_000) as client:
+    with running(path, allowed_hosts=LOOPBACK_HOSTS, cors_origins=[PAGE], rates=CallRates(failures_per_minute=100_000)) as client:
         yield Guarded(client, keys)
 
 
@@ -405,7 +405,7 @@ def test_a_thousand_wrong_keys_from_one_address_are_cut_short_and_the_right_one_
 
 def test_failures_are_counted_for_each_network_of_clients(path: Path) -> None:
     create_key(path, name="frontend")
-    gate = TraceMiddleware(GateMiddleware(small_app(), Keyring(path), failures_per_minute=1), max_body_bytes=100)
+    gate = TraceMiddleware(GateMiddleware(small_app(), Keyring(path), rates=CallRates(failures_per_minute=1)), max_body_bytes=100)
 
     def status(address: str | None) -> int:
         sent: list[Message] = []
@@ -449,7 +449,7 @@ def test_no_key_is_ever_logged(serve: Serve, path: Path, caplog: pytest.LogCaptu
 
 def test_a_refusal_is_logged_with_address_and_id_but_not_without_end(serve: Serve, path: Path, caplog: pytest.LogCaptureFixture) -> None:
     key, shown = create_key(path, name="frontend")
-    client = serve(failures_per_minute=1000)
+    client = serve(rates=CallRates(failures_per_minute=1000))
     for _ in range(50):
         client.keyed("/ask", shown[:-3] + "AAA")
     lines = [record for record in caplog.records if record.name == "rag_service.api.gate"]

@@ -224,7 +224,9 @@ def test_the_openapi_document_describes_the_answer_and_leaves_no_reference_open(
     for name in re.findall(r'"#/components/schemas/(\w+)"', json.dumps(document)):
         assert name in schemas
     answers = {"/ask", "/ask/batch", "/search", "/chunks/{chunk_id}", "/v1/chat/completions", "/v1/models", "/v1/models/{model}"}
+    answers |= {"/documents/{document_id}"}
     actions = {"/traces/{identifier}/replay", "/traces/{identifier}/feedback"}
     records = {"/traces", "/traces/compare", "/traces/export", "/traces/{identifier}", *actions}
-    indexes = {"/indexes", "/indexes/versions/{identifier}", "/releases/{identifier}"}
+    switches = {"/releases/{identifier}/activate", "/releases/rollback", "/releases/history"}
+    indexes = {"/indexes", "/indexes/versions/{identifier}", "/releases/{identifier}", *switches}
     assert set(document["paths"]) == {*answers, *records, *indexes, "/info", "/metrics", "/health/live", "/health/ready"}

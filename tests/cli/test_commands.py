@@ -22,7 +22,9 @@ Cli = Callable[..., Any]
     "path",
     [
         [], ["ask"], ["serve"], ["index"], ["index", "build"], ["index", "list"], ["index", "show"], ["index", "verify"],
-        ["index", "activate"], ["encoder"], ["encoder", "export"], ["encoder", "list"], ["config"], ["config", "show"],
+        ["index", "activate"], ["index", "diff"], ["index", "gc"], ["release"], ["release", "list"], ["release", "show"],
+        ["release", "activate"], ["release", "rollback"], ["release", "history"],
+        ["encoder"], ["encoder", "export"], ["encoder", "list"], ["config"], ["config", "show"],
     ],
     ids=" ".join,
 )  # fmt: skip
@@ -37,7 +39,7 @@ def test_the_version_is_one_line(cli: Cli) -> None:
     assert (outcome.code, outcome.out) == (0, f"rag-service {__version__}\n")
 
 
-@pytest.mark.parametrize("path", [[], ["index"], ["encoder"], ["config"]], ids=" ".join)
+@pytest.mark.parametrize("path", [[], ["index"], ["release"], ["encoder"], ["config"]], ids=" ".join)
 def test_a_group_without_a_command_shows_its_help(cli: Cli, path: list[str]) -> None:
     outcome = cli(*path)
     assert "Usage:" in outcome.out + outcome.err
@@ -79,7 +81,8 @@ def test_building_again_says_that_nothing_changed(cli: Cli, own_indexes: Path, h
     before = Catalog(own_indexes).active_id("handbook")
     outcome = cli("index", "build", handbook, "--name", "handbook", "--activate", "--indexes", own_indexes)
     assert outcome.code == 0
-    assert "unchanged" in outcome.out
+    assert "nothing has changed: this is version" in outcome.out
+    assert "active already" in outcome.out
     assert Catalog(own_indexes).active_id("handbook") == before
 
 
@@ -212,8 +215,12 @@ def test_an_index_whose_first_build_failed_is_none(cli: Cli, own_indexes: Path, 
 
 @pytest.mark.parametrize("name", ["../x", "a/b", "/etc", "Üb", "encoders", ".", "x" * 65])
 @pytest.mark.parametrize(
-    "command", [["ask", "x"], ["serve"], ["index", "build", "."], ["index", "show"], ["index", "verify"], ["index", "activate"]]
-)
+    "command",
+    [
+        ["ask", "x"], ["serve"], ["index", "build", "."], ["index", "show"], ["index", "verify"], ["index", "activate"], ["index", "gc"],
+        ["index", "diff", "0" * 12, "1" * 12],
+    ],
+)  # fmt: skip
 def test_a_name_that_is_none_is_exit_code_2(cli: Cli, served_indexes: Path, command: list[str], name: str) -> None:
     assert "cannot name an index" in failed(cli(*command, "--name", name, "--indexes", served_indexes), 2)
 
@@ -330,7 +337,7 @@ def test_a_build_of_what_is_there_already_makes_it_the_newest(cli: Cli, own_inde
     (tmp_path / "other.md").write_text("# Other\n\nAnother handbook altogether.\n")
     assert cli("index", "build", tmp_path / "other.md", *here).code == 0
     assert Catalog(own_indexes).versions("handbook")[-1] != first
-    assert f"unchanged: this is version {first}" in cli("index", "build", handbook, *here).out
+    assert f"there already: this is version {first}" in cli("index", "build", handbook, *here).out
     assert f"of version {first}" in cli("index", "activate", *here).out
 
 
@@ -342,3 +349,95 @@ def test_an_encoder_that_is_only_called_like_another_is_not_taken_for_it(
     outcome = cli("index", "build", handbook, "--name", "x", "--encoder", encoder, "--indexes", indexes, HF_HUB_OFFLINE="1")
     assert outcome.code == 1
     assert encoder in outcome.err
+
+
+@pytest.fixture
+def two_versions(cli: Cli, own_indexes: Path, tmp_path: Path) -> tuple[str, str]:
+    """The active one, and another of a page that says the opposite."""
+    (tmp_path / "leave.md").write_text("# Leave\n\n## Holidays\n\nEvery employee has 30 days of paid holiday a year.\n")
+    assert cli("index", "build", tmp_path / "leave.md", "--name", "handbook", "--indexes", own_indexes).code == 0
+    first, second = Catalog(own_indexes).versions("handbook")
+    return first, second
+
+
+def test_a_diff_names_documents_and_settings(cli: Cli, own_indexes: Path, two_versions: tuple[str, str], handbook: Path) -> None:
+    here = ["--name", "handbook", "--indexes", own_indexes]
+    outcome = cli("index", "diff", *two_versions, *here)
+    assert outcome.code == 0
+    assert f"{two_versions[0]} → {two_versions[1]}: documents 0 added, 1 changed, 5 removed, 0 as they were" in outcome.out
+    assert "changed leave.md" in outcome.out
+    assert "removed travel.md" in outcome.out
+    assert "setting" not in outcome.out
+    assert cli("index", "build", handbook, "--chunk-tokens", "64", *here).code == 0
+    third = Catalog(own_indexes).versions("handbook")[-1]
+    assert "setting chunker.parameters.max_tokens: 192 → 64" in cli("index", "diff", two_versions[0], third, *here).out
+    same = cli("index", "diff", two_versions[0], two_versions[0], *here)
+    assert "the same documents and chunks" in same.out
+
+
+def test_a_diff_with_questions_tells_which_answers_change(
+    cli: Cli, own_indexes: Path, two_versions: tuple[str, str], tmp_path: Path
+) -> None:
+    (tmp_path / "questions.txt").write_text(f"{HOLIDAYS}\nWhat is the capital of Mongolia?\n")
+    here = ["--name", "handbook", "--indexes", own_indexes, "--questions", tmp_path / "questions.txt"]
+    told = json.loads(cli("index", "diff", *two_versions, "--json", *here).out)
+    assert (told["a"], told["b"], told["changed_ids"]) == (*two_versions, ["leave.md"])
+    questions = told["questions"]
+    assert (questions["same_answers"], questions["texts"][0]) == ({"count": 1, "of": 2}, HOLIDAYS)
+    [changed] = [pair for pair in questions["changed"] if not pair["same_answer"]]
+    assert (changed["number"], changed["headline"].partition(";")[0]) == (0, "other passages, other text")
+    outcome = cli("index", "diff", *two_versions, *here)
+    assert outcome.code == 0
+    assert re.search(rf"1\. {re.escape(HOLIDAYS)}\n   other passages, other text", outcome.out)
+    nothing = cli("index", "diff", *two_versions, "--name", "handbook", "--indexes", own_indexes, "--questions", tmp_path / "none.txt")
+    assert "none.txt" in failed(nothing, 1)
+
+
+@pytest.mark.parametrize("versions", [("0" * 12, None), (None, "0" * 12), ("../../x", None)])
+def test_a_diff_with_a_version_that_is_not_there_is_an_error(
+    cli: Cli, own_indexes: Path, two_versions: tuple[str, str], versions: tuple[str | None, str | None]
+) -> None:
+    asked = [given or there for given, there in zip(versions, two_versions, strict=True)]
+    said = failed(cli("index", "diff", *asked, "--name", "handbook", "--indexes", own_indexes), 1)
+    assert next(given for given in versions if given) in said
+
+
+def test_a_sweep_says_first_what_would_go_and_then_removes_it(cli: Cli, own_indexes: Path, two_versions: tuple[str, str]) -> None:
+    here = ["--name", "handbook", "--indexes", own_indexes, "--keep", "0", "--ledger", own_indexes / "none.sqlite"]
+    assert cli("index", "activate", two_versions[1], "--name", "handbook", "--indexes", own_indexes).code == 0
+    dry = cli("index", "gc", "--dry-run", *here)
+    assert dry.code == 0
+    assert re.search(rf"version +handbook +{two_versions[0]} .*would go", dry.out)
+    assert re.search(rf"version +handbook +{two_versions[1]} .*stays: active", dry.out)
+    assert "nothing was removed" in dry.out
+    assert Catalog(own_indexes).versions("handbook") == [*two_versions]
+    assert re.search(r"\d+\.\d kB free", cli("index", "gc", *here).out)
+    assert Catalog(own_indexes).versions("handbook") == [two_versions[1]]
+    assert "nothing to remove" in cli("index", "gc", *here).out
+    assert cli("ask", HOLIDAYS, "--name", "handbook", "--indexes", own_indexes).code == 0
+
+
+def test_a_sweep_keeps_what_records_need(cli: Cli, own_indexes: Path, two_versions: tuple[str, str]) -> None:
+    here = ["--name", "handbook", "--indexes", own_indexes]
+    assert cli("ask", HOLIDAYS, *here).code == 0
+    assert cli("index", "activate", two_versions[1], *here).code == 0
+    assert re.search(rf"{two_versions[0]} .*stays: records need it", cli("index", "gc", "--keep", "0", *here).out)
+    assert Catalog(own_indexes).versions("handbook") == [*two_versions]
+
+
+@pytest.mark.parametrize("options", [["--keep", "-1"], ["--keep", "many"]])
+def test_a_sweep_that_cannot_be_meant_is_exit_code_2(cli: Cli, own_indexes: Path, options: list[str]) -> None:
+    outcome = cli("index", "gc", "--name", "handbook", "--indexes", own_indexes, *options)
+    assert (outcome.code, outcome.out) == (2, "")
+
+
+def test_a_sweep_of_an_index_that_is_not_there_is_an_error(cli: Cli, own_indexes: Path) -> None:
+    assert "no version" in failed(cli("index", "gc", "--name", "nowhere", "--indexes", own_indexes), 1)
+
+
+def test_an_activation_that_fails_a_check_names_it_and_changes_nothing(cli: Cli, own_indexes: Path, two_versions: tuple[str, str]) -> None:
+    before = Catalog(own_indexes).active_path("handbook").read_bytes()
+    Catalog(own_indexes).canaries_path("handbook").write_text(f'{{"question": "{HOLIDAYS}", "contains": "28 days"}}\n')
+    said = failed(cli("index", "activate", two_versions[1], "--name", "handbook", "--indexes", own_indexes), 1)
+    assert "the check `questions` failed: 1 of 1 canary questions failed" in said
+    assert Catalog(own_indexes).active_path("handbook").read_bytes() == before

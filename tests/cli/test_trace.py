@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from rag_service.catalog import Catalog
 from tests.conftest import Cli, Outcome
 from tests.doubles import HOLIDAYS
 
@@ -91,9 +92,9 @@ def test_two_answers_are_compared(own_indexes: Path, cli: Cli, asked: list[str])
 
 
 def test_two_releases_are_compared_over_questions(own_indexes: Path, cli: Cli, tmp_path: Path) -> None:
-    first = (own_indexes / "handbook" / "ACTIVE").read_text().strip()
+    first = Catalog(own_indexes).active_id("handbook")
     assert cli("index", "activate", "--name", "handbook", "--indexes", own_indexes, RAG_TOP_K="2").code == 0
-    second = (own_indexes / "handbook" / "ACTIVE").read_text().strip()
+    second = Catalog(own_indexes).active_id("handbook")
     questions = tmp_path / "questions.txt"
     questions.write_text(f'{HOLIDAYS}\n\n{{"question": "{BADGE}"}}\n')
     compared = trace(cli, own_indexes, "compare", first, second, "--questions", questions, "--name", "handbook")

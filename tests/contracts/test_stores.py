@@ -10,12 +10,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rag_service.ports import VectorStore
-from rag_service.stores.faiss import FaissStore, Kind, write_faiss
+from rag_service.stores.faiss import FaissStore, Kind, open_store, write_faiss, write_store
 from rag_service.stores.memory import MemoryStore
 from rag_service.stores.selections import selection_of
 from rag_service.types import Matrix, Selection
 
 DIMENSION = 32
+KINDS: tuple[Kind, ...] = ("flat", "hnsw", "ivf")
 Open = Callable[[Matrix], VectorStore]
 
 
@@ -31,32 +32,39 @@ def random_rows(count: int, seed: int) -> Matrix:
     return unit((centres[random.integers(0, 50, count)] + 0.5 * random.standard_normal((count, DIMENSION))).astype(np.float32))
 
 
-@pytest.fixture(params=["memory", "flat", "hnsw"])
+@pytest.fixture(params=["memory", "flat", "hnsw", "ivf"])
 def kind(request: pytest.FixtureRequest) -> str:
     return str(request.param)
 
 
 @pytest.fixture
-def open_store(kind: str, tmp_path: Path) -> Open:
-    def opened(rows: Matrix) -> VectorStore:
-        if kind == "memory":
-            return MemoryStore(rows)
-        path = tmp_path / "vectors.faiss"
-        write_faiss(path, [rows], dimension=DIMENSION, kind="flat" if kind == "flat" else "hnsw")
-        return FaissStore.open(path)
+def opened(kind: str, tmp_path: Path) -> Open:
+    def open_rows(rows: Matrix) -> VectorStore:
+        return MemoryStore(rows) if kind == "memory" else store_of(rows, as_kind(kind), tmp_path)
 
-    return opened
+    return open_rows
 
 
-def test_it_knows_how_many_rows_it_holds_and_how_long_they_are(open_store: Open) -> None:
-    store = open_store(random_rows(70, seed=1))
+def store_of(rows: Matrix, kind: Kind, folder: Path) -> VectorStore:
+    folder.mkdir(exist_ok=True)
+    write_store(folder, [rows], dimension=DIMENSION, kind=kind)
+    return open_store(folder, kind)
+
+
+def as_kind(name: str) -> Kind:
+    [kind] = [kind for kind in KINDS if kind == name]
+    return kind
+
+
+def test_it_knows_how_many_rows_it_holds_and_how_long_they_are(opened: Open) -> None:
+    store = opened(random_rows(70, seed=1))
     assert len(store) == 70
     assert store.dimension == DIMENSION
 
 
-def test_it_finds_what_the_reference_finds(open_store: Open, kind: str) -> None:
+def test_it_finds_what_the_reference_finds(opened: Open, kind: str) -> None:
     rows, queries = random_rows(3000, seed=2), random_rows(50, seed=3)
-    store, reference = open_store(rows), MemoryStore(rows)
+    store, reference = opened(rows), MemoryStore(rows)
     recalled = 0
     for query in queries:
         positions, scores = store.search(query, 10)
@@ -69,8 +77,8 @@ def test_it_finds_what_the_reference_finds(open_store: Open, kind: str) -> None:
     assert recalled / 500 >= (0.95 if kind == "hnsw" else 1.0)
 
 
-def test_scores_are_cosines_rounded_to_a_hundred_thousandth_best_first(open_store: Open) -> None:
-    store = open_store(random_rows(500, seed=4))
+def test_scores_are_cosines_rounded_to_a_hundred_thousandth_best_first(opened: Open) -> None:
+    store = opened(random_rows(500, seed=4))
     positions, scores = store.search(random_rows(1, seed=5)[0], 50)
     assert positions.dtype == np.int64
     assert scores.dtype == np.float32
@@ -79,15 +87,15 @@ def test_scores_are_cosines_rounded_to_a_hundred_thousandth_best_first(open_stor
     assert len(set(positions.tolist())) == 50
 
 
-def test_a_row_is_its_own_best_match_with_score_one(open_store: Open) -> None:
+def test_a_row_is_its_own_best_match_with_score_one(opened: Open) -> None:
     rows = random_rows(300, seed=6)
-    store = open_store(rows)
+    store = opened(rows)
     for row in (0, 150, 299):
         positions, scores = store.search(rows[row], 1)
         assert (positions.tolist(), scores.tolist()) == ([row], [1.0])
 
 
-def test_a_worked_example_comes_out_as_worked(open_store: Open) -> None:
+def test_a_worked_example_comes_out_as_worked(opened: Open) -> None:
     rows = np.zeros((4, DIMENSION), np.float32)
     rows[0, :2] = (0.6, 0.8)
     rows[1, :2] = (1.0, 0.0)
@@ -95,56 +103,56 @@ def test_a_worked_example_comes_out_as_worked(open_store: Open) -> None:
     rows[3, :2] = (0.8, 0.6)
     query = np.zeros(DIMENSION, np.float32)
     query[0] = 1.0
-    positions, scores = open_store(rows).search(query, 4)
+    positions, scores = opened(rows).search(query, 4)
     assert positions.tolist() == [1, 3, 0, 2]
     assert scores.tolist() == pytest.approx([1.0, 0.8, 0.6, -1.0])
 
 
 @pytest.mark.parametrize("k", [29, 30, 31, 1000])
-def test_asking_for_more_than_there_is_gives_all_there_is(open_store: Open, k: int) -> None:
-    positions, scores = open_store(random_rows(30, seed=7)).search(random_rows(1, seed=8)[0], k)
+def test_asking_for_more_than_there_is_gives_all_there_is(opened: Open, k: int) -> None:
+    positions, scores = opened(random_rows(30, seed=7)).search(random_rows(1, seed=8)[0], k)
     assert len(positions) == len(scores) == min(k, 30)
     assert len(set(positions.tolist())) == len(positions)
 
 
 @pytest.mark.parametrize(("rows", "k"), [(0, 5), (0, 0), (9, 0)])
-def test_nothing_asked_for_or_nothing_there_gives_nothing(open_store: Open, rows: int, k: int) -> None:
-    store = open_store(random_rows(9, seed=9)[:rows])
+def test_nothing_asked_for_or_nothing_there_gives_nothing(opened: Open, rows: int, k: int) -> None:
+    store = opened(random_rows(9, seed=9)[:rows])
     positions, scores = store.search(random_rows(1, seed=9)[0], k)
     assert (positions.shape, scores.shape) == ((0,), (0,))
     assert (positions.dtype, scores.dtype) == (np.int64, np.float32)
     assert store.vectors([]).shape == (0, DIMENSION)
 
 
-def test_ties_are_broken_by_ascending_row_even_across_the_cut(open_store: Open) -> None:
+def test_ties_are_broken_by_ascending_row_even_across_the_cut(opened: Open) -> None:
     near, far = random_rows(2, seed=10)
     rows = np.tile(far, (200, 1))
     tied = list(range(3, 200, 4))  # 50 rows that are equal, among others that are equal too
     rows[tied] = near
-    store = open_store(rows)
+    store = opened(rows)
     for k in (1, 7, 49, 50):
         assert store.search(near, k)[0].tolist() == tied[:k]
     assert store.search(near, 60)[0].tolist() == tied + [row for row in range(200) if row not in tied][:10]
 
 
 @pytest.mark.parametrize("k", [1, 10, 500])
-def test_of_a_thousand_equal_rows_the_first_are_found(open_store: Open, k: int) -> None:
+def test_of_a_thousand_equal_rows_the_first_are_found(opened: Open, k: int) -> None:
     row = random_rows(1, seed=11)
-    positions, scores = open_store(np.repeat(row, 1000, axis=0)).search(row[0], k)
+    positions, scores = opened(np.repeat(row, 1000, axis=0)).search(row[0], k)
     assert scores.tolist() == [1.0] * k
     assert positions.tolist() == list(range(k))
 
 
-def test_rows_are_given_back_as_they_were_in_the_order_asked(open_store: Open) -> None:
+def test_rows_are_given_back_as_they_were_in_the_order_asked(opened: Open) -> None:
     rows = random_rows(40, seed=12)
-    store = open_store(rows)
+    store = opened(rows)
     asked: Sequence[int] = [39, 0, 7, 7, 21]
     assert np.array_equal(store.vectors(asked), rows[list(asked)])
     assert store.vectors(asked).dtype == np.float32
 
 
-def test_searching_from_several_threads_finds_what_one_alone_finds(open_store: Open) -> None:
-    store, queries = open_store(random_rows(1000, seed=13)), random_rows(200, seed=14)
+def test_searching_from_several_threads_finds_what_one_alone_finds(opened: Open) -> None:
+    store, queries = opened(random_rows(1000, seed=13)), random_rows(200, seed=14)
 
     def search(query: Matrix) -> tuple[list[int], list[float]]:
         positions, scores = store.search(query, 10)
@@ -176,10 +184,7 @@ def small(tmp_path_factory: pytest.TempPathFactory) -> dict[str, VectorStore]:
 
 
 def one_of_each(rows: Matrix, folder: Path) -> dict[str, VectorStore]:
-    kinds: tuple[Kind, Kind] = ("flat", "hnsw")
-    for file_kind in kinds:
-        write_faiss(folder / file_kind, [rows], dimension=DIMENSION, kind=file_kind)
-    return {"memory": MemoryStore(rows), **{file_kind: FaissStore.open(folder / file_kind) for file_kind in kinds}}
+    return {"memory": MemoryStore(rows), **{kind: store_of(rows, kind, folder / kind) for kind in KINDS}}
 
 
 def near(rows: Matrix, count: int, seed: int) -> Matrix:
@@ -237,27 +242,27 @@ def test_a_score_within_a_selection_is_the_score_without(many: dict[str, VectorS
 
 
 @pytest.mark.parametrize("rows", [0, 9])
-def test_nothing_is_found_where_nothing_is_permitted(open_store: Open, rows: int) -> None:
-    store = open_store(random_rows(9, seed=25)[:rows])
+def test_nothing_is_found_where_nothing_is_permitted(opened: Open, rows: int) -> None:
+    store = opened(random_rows(9, seed=25)[:rows])
     positions, scores = store.search(random_rows(1, seed=26)[0], 5, permitting([], rows))
     assert (positions.shape, scores.shape) == ((0,), (0,))
     assert (positions.dtype, scores.dtype) == (np.int64, np.float32)
 
 
 @pytest.mark.parametrize("k", [0, 1, 3, 4, 1000])
-def test_asking_for_more_than_is_permitted_gives_all_that_is(open_store: Open, k: int) -> None:
-    positions, scores = open_store(random_rows(30, seed=27)).search(random_rows(1, seed=28)[0], k, permitting([0, 7, 8, 29], 30))
+def test_asking_for_more_than_is_permitted_gives_all_that_is(opened: Open, k: int) -> None:
+    positions, scores = opened(random_rows(30, seed=27)).search(random_rows(1, seed=28)[0], k, permitting([0, 7, 8, 29], 30))
     assert len(positions) == len(scores) == min(k, 4)
     assert set(positions.tolist()) <= {0, 7, 8, 29}
 
 
-def test_ties_among_permitted_rows_are_broken_by_ascending_row_even_across_the_cut(open_store: Open) -> None:
+def test_ties_among_permitted_rows_are_broken_by_ascending_row_even_across_the_cut(opened: Open) -> None:
     near, far = random_rows(2, seed=29)
     rows = np.tile(far, (400, 1))
     tied = list(range(3, 400, 4))
     rows[tied] = near
     permitted = [row for row in range(400) if row % 8 in (1, 3)]  # every second of the tied ones, and as many others
-    store, within = open_store(rows), permitting(permitted, 400)
+    store, within = opened(rows), permitting(permitted, 400)
     for k in (1, 7, 49, 50):
         assert store.search(near, k, within)[0].tolist() == tied[::2][:k]
     assert store.search(near, 60, within)[0].tolist() == tied[::2] + list(range(1, 400, 8))[:10]
@@ -289,15 +294,15 @@ def test_any_selection_of_rows_that_repeat_gives_what_the_reference_gives(small:
         assert [part.tolist() for part in store.search(query, k, within)] == expected
 
 
-KINDS = pytest.mark.parametrize("file_kind", ["flat", "hnsw"])
-
-
-@KINDS
+@pytest.mark.parametrize("file_kind", KINDS)
 def test_the_same_batches_give_the_same_bytes(tmp_path: Path, file_kind: Kind) -> None:
     rows = random_rows(700, seed=15)
+    written = []
     for name in ("one", "two"):
-        write_faiss(tmp_path / name, [rows[:256], rows[256:512], rows[512:]], dimension=DIMENSION, kind=file_kind)
-    assert (tmp_path / "one").read_bytes() == (tmp_path / "two").read_bytes()
+        (tmp_path / name).mkdir()
+        names = write_store(tmp_path / name, [rows[:256], rows[256:512], rows[512:]], dimension=DIMENSION, kind=file_kind)
+        written.append({file: (tmp_path / name / file).read_bytes() for file in names})
+    assert written[0] == written[1]
 
 
 def test_where_batches_end_does_not_change_a_flat_file(tmp_path: Path) -> None:

@@ -1,9 +1,12 @@
 import os
+import subprocess
+import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from rag_service.errors import NothingToIndex
+from rag_service.errors import Conflict, NothingToIndex
 from rag_service.loading import LoadLimits, load
 from rag_service.types import Skipped
 from tests.loading.inspection import Writer, documents, skips
@@ -105,15 +108,45 @@ def test_a_folder_named_like_a_page_is_a_folder(write: Writer, folder: Path) -> 
     assert [item.source for item in load(folder)] == ["x.md/inner.md"]
 
 
-def test_a_file_that_vanishes_after_it_was_found_is_reported_without_its_path(write: Writer, folder: Path) -> None:
+def test_a_file_that_vanishes_after_it_was_found_ends_the_loading_and_is_named_without_its_path(write: Writer, folder: Path) -> None:
     write("a.md", "A.")
     gone = write("b.md", "B.")
     items = load(folder)
     gone.unlink()
-    page, skipped = items
-    assert (page.source, skipped.source) == ("a.md", "b.md")
-    assert isinstance(skipped, Skipped)
-    assert (skipped.reason, skipped.detail) == ("unreadable", "No such file or directory")
+    assert next(items).source == "a.md"
+    with pytest.raises(Conflict, match=r"^b\.md has vanished"):
+        next(items)
+
+
+@pytest.fixture
+def busy(write: Writer) -> Iterator[subprocess.Popen[bytes]]:
+    """A process that writes to a page of many megabytes all the time."""
+    page = write("log.md", "x" * 40_000_000)
+    code = "import os, sys\nfile = os.open(sys.argv[1], os.O_WRONLY | os.O_APPEND)\nprint()\nwhile True: os.write(file, b'y')"
+    writing = subprocess.Popen([sys.executable, "-uc", code, str(page)], stdout=subprocess.PIPE)
+    assert writing.stdout is not None
+    writing.stdout.readline()
+    yield writing
+    writing.kill()
+    writing.communicate()
+
+
+@pytest.mark.usefixtures("busy")
+def test_a_file_that_is_written_all_the_time_ends_the_loading(folder: Path) -> None:
+    with pytest.raises(Conflict, match=r"^log\.md is being written"):
+        list(load(folder, limits=LoadLimits(max_file_bytes=10**9)))
+
+
+def test_a_file_that_was_being_written_is_read_whole_once_it_keeps_still(
+    folder: Path, busy: subprocess.Popen[bytes], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def wait(_: float) -> None:
+        busy.kill()
+        busy.wait()
+
+    monkeypatch.setattr("rag_service.loading.source.time.sleep", wait)
+    [document] = documents(list(load(folder, limits=LoadLimits(max_file_bytes=10**9, max_document_chars=10**9))))
+    assert document.text == (folder / "log.md").read_text()
 
 
 def test_a_file_that_became_a_link_after_it_was_found_is_not_followed(write: Writer, folder: Path, tmp_path: Path) -> None:

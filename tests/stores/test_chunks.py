@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 from rag_service.digests import digest_text
 from rag_service.errors import Damaged
 from rag_service.filters import Filter, parse_filter
-from rag_service.stores.chunks import DocumentFacts, SqliteChunks, write_chunk_table
+from rag_service.stores.chunks import SqliteChunks, write_chunk_table
 from rag_service.stores.scratch import Scratch
-from rag_service.types import Chunk, ChunkId, DocumentId
+from rag_service.types import Chunk, ChunkId, DocumentFacts, DocumentId
 
 METADATA = {"author": "Zoë", "year": 2024, "draft": False, "rating": 4.5}
 
