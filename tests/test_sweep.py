@@ -25,24 +25,32 @@ from tests.doubles import HOLIDAYS
 Build = Callable[..., Built]
 
 
-@pytest.fixture
-def catalog(own_indexes: Path) -> Catalog:
-    return Catalog(own_indexes)
-
-
-@pytest.fixture
-def chosen(own_indexes: Path) -> Settings:
-    return load_settings({}, indexes=own_indexes, name="handbook")
-
-
-@pytest.fixture
-def versions(catalog: Catalog, chosen: Settings, build: Build, tmp_path: Path) -> list[str]:
-    """Five, each of which was served once; the last is active."""
+@pytest.fixture(scope="module")
+def five(tmp_path_factory: pytest.TempPathFactory, served_indexes: Path, build: Build) -> Path:
+    """Indexes with five versions of the handbook, each of which was served once; the last is active."""
+    folder = tmp_path_factory.mktemp("five")
+    root = shutil.copytree(served_indexes, folder / "indexes", symlinks=True)
+    catalog, chosen, page = Catalog(root), load_settings({}, indexes=root), folder / "page.md"
     for number in range(4):
-        page = tmp_path / "page.md"
         page.write_text(f"# Page\n\nThis is edition {number}.\n")
-        version = build(catalog.root, page).manifest.version
+        version = build(root, page).manifest.version
         catalog.activate("handbook", make_release(chosen, catalog, "handbook", version))
+    return root
+
+
+@pytest.fixture
+def catalog(five: Path, tmp_path: Path) -> Catalog:
+    return Catalog(shutil.copytree(five, tmp_path / "own", symlinks=True))
+
+
+@pytest.fixture
+def chosen(catalog: Catalog) -> Settings:
+    return load_settings({}, indexes=catalog.root, name="handbook")
+
+
+@pytest.fixture
+def versions(catalog: Catalog) -> list[str]:
+    """Oldest first."""
     found = catalog.versions("handbook")
     assert len(found) == 5
     return found
@@ -71,7 +79,6 @@ def test_what_is_active_and_the_steps_back_that_are_asked_for_stay(catalog: Cata
     assert catalog.history("handbook").back() in catalog.releases("handbook")
 
 
-@pytest.mark.usefixtures("versions")
 def test_everything_stays_where_as_many_steps_back_are_asked_for(catalog: Catalog) -> None:
     before = tree(catalog.root / "handbook")
     assert not any(one.goes for one in swept(catalog, depth=5))
@@ -201,7 +208,6 @@ def test_a_folder_that_is_no_version_any_more_goes(catalog: Catalog, versions: l
     assert versions[1] not in catalog.versions("handbook")
 
 
-@pytest.mark.usefixtures("versions")
 def test_kept_vectors_of_encoders_that_the_last_build_did_not_use_go(catalog: Catalog) -> None:
     [kept] = catalog.embeddings_folder("handbook").glob("*.sqlite")
     old = kept.with_name("0123456789ab.sqlite")
@@ -213,7 +219,6 @@ def test_kept_vectors_of_encoders_that_the_last_build_did_not_use_go(catalog: Ca
     assert [path.name for path in catalog.embeddings_folder("handbook").iterdir()] == [kept.name]
 
 
-@pytest.mark.usefixtures("versions")
 def test_an_encoder_that_no_version_needs_goes_and_those_of_every_index_stay(catalog: Catalog, encoder_folder: Path) -> None:
     encoders = catalog.encoders_folder()
     encoders.unlink()  # the link to the shared ones

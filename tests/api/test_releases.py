@@ -1,6 +1,7 @@
 """Changing what is served over HTTP: by whom, with every check, and never half."""
 
 import json
+import shutil
 import threading
 import time
 from collections.abc import Callable
@@ -22,9 +23,21 @@ from tests.doubles import HOLIDAYS
 DOGS = "When may dogs come to the office?"
 
 
+@pytest.fixture(scope="module")
+def with_second(tmp_path_factory: pytest.TempPathFactory, served_indexes: Path, build: Any) -> tuple[Path, Release]:
+    """The handbook, and a release of other documents that is stored and was never served."""
+    folder = tmp_path_factory.mktemp("second")
+    root = shutil.copytree(served_indexes, folder / "indexes", symlinks=True)
+    (folder / "pets.md").write_text("# Pets\n\nDogs may come to the office on Fridays.\n")
+    version = build(root, folder / "pets.md").manifest.version
+    release = make_release(load_settings({}, indexes=root), Catalog(root), "handbook", version)
+    Catalog(root).add_release("handbook", release)
+    return root, release
+
+
 @pytest.fixture
-def catalog(own_indexes: Path) -> Catalog:
-    return Catalog(own_indexes)
+def catalog(with_second: tuple[Path, Release], tmp_path: Path) -> Catalog:
+    return Catalog(shutil.copytree(with_second[0], tmp_path / "own", symlinks=True))
 
 
 @pytest.fixture
@@ -33,13 +46,8 @@ def first(catalog: Catalog) -> str:
 
 
 @pytest.fixture
-def second(catalog: Catalog, build: Any, tmp_path: Path) -> Release:
-    """Of other documents; stored, and never served."""
-    (tmp_path / "pets.md").write_text("# Pets\n\nDogs may come to the office on Fridays.\n")
-    version = build(catalog.root, tmp_path / "pets.md").manifest.version
-    release = make_release(load_settings({}, indexes=catalog.root), catalog, "handbook", version)
-    catalog.add_release("handbook", release)
-    return release
+def second(with_second: tuple[Path, Release]) -> Release:
+    return with_second[1]
 
 
 @pytest.fixture
