@@ -19,7 +19,7 @@ logger = logging.getLogger("rag_service.workers")
 _PASSED_ON = frozenset({signal.SIGTERM, signal.SIGINT})
 _WAITED_FOR = _PASSED_ON | {signal.SIGCHLD}
 _AGAIN_AFTER_S = 1.0
-"""A worker that ended sooner than this after its start is replaced that much later."""
+"""A worker that never became ready, or ended sooner than this after its start, is replaced that much later."""
 _PR_SET_PDEATHSIG = 1  # linux/prctl.h
 
 
@@ -46,13 +46,14 @@ class _Worker:
 
 
 class Workers:
-    """`run` starts `count` of them and returns when all have ended: 0 after a signal, or the exit code of one that never became ready.
+    """`run` starts `count` of them and returns when all have ended: 0 after a signal, or the exit code of one that could not begin.
+
+    One that cannot take the place of another ends nobody else: that is tried again.
 
     Main thread of a process without other threads only: it forks.
     """
 
     def __init__(self, count: int, work: Work) -> None:
-        self._count = count
         self._work = work
         self._running: dict[int, _Worker] = {}
         self._due: dict[int, float] = dict.fromkeys(range(count), 0.0)
@@ -134,13 +135,13 @@ class Workers:
                 continue
             code = os.waitstatus_to_exitcode(status)
             how = f"by signal {-code}" if code < 0 else f"with exit code {code}"
-            if not was_ready and code > 0:
+            if not was_ready and code > 0 and worker.number not in self._replaced:
                 self._code = code
                 self._stop(signal.SIGTERM)
                 continue
             logger.error("worker %d (process %d) ended %s and is replaced", worker.number + 1, pid, how)
             self._replaced.add(worker.number)
-            quick = time.monotonic() - worker.started_s < _AGAIN_AFTER_S
+            quick = not was_ready or time.monotonic() - worker.started_s < _AGAIN_AFTER_S
             self._due[worker.number] = time.monotonic() + (_AGAIN_AFTER_S if quick else 0.0)
 
 

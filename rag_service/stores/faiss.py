@@ -23,7 +23,7 @@ from rag_service.types import Matrix, Positions, Selection, Vector
 Kind = Literal["flat", "hnsw", "ivf"]
 
 EXACT_ROWS = 100_000
-"""Above this, `auto` means lists around centroids: an exact query costs 11 ms of CPU at 100,000 × 384 and 114 ms at a million, one
+"""Above this, `auto` means lists around centroids: an exact query costs 9 ms of CPU at 100,000 × 384 and 108 ms at a million, one
 through lists 0.6 and 1.8 ms; and lists are built in a tenth of the time that a graph takes (`benchmarks/scale.py`)."""
 
 HNSW_LINKS = 32

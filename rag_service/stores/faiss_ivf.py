@@ -3,7 +3,7 @@ are.
 
 A question looks through the lists nearest to it, and the best rows found there are scored anew from the second file: scores are exact, as
 those of every store. Both files are memory-mapped, so several processes share one copy, and only what is looked at is in memory. A build
-writes the rows as they come, and holds a quarter of their size.
+writes the rows as they come, and holds a quarter of their size, and a sample of them while it looks for centroids.
 """
 
 import math

@@ -90,6 +90,17 @@ def test_a_worker_that_is_killed_is_replaced_while_the_other_answers(served: Ser
     assert any(re.search(rf"process {killed}\) ended by signal 9 and is replaced", line) for line in served.server.said)
 
 
+def test_a_worker_that_cannot_be_replaced_ends_nobody_and_is_tried_again(served: Served, own_indexes: Path) -> None:
+    active = Catalog(own_indexes).active_path("handbook")
+    pointer = active.read_bytes()
+    active.write_bytes(b"damaged")
+    os.kill(served.pids().pop(), signal.SIGKILL)
+    eventually(lambda: any("with exit code 1 and is replaced" in line for line in served.server.said))
+    assert served.ask().status_code == 200
+    active.write_bytes(pointer)
+    eventually(lambda: served.metric("rag_ready") == {"1": 1.0, "2": 1.0})
+
+
 def test_all_workers_follow_an_activation_within_a_second_without_being_asked(served: Served, own_indexes: Path) -> None:
     catalog = Catalog(own_indexes)
     before = catalog.release("handbook", catalog.active_id("handbook"))
