@@ -6,6 +6,7 @@
     <root>/<name>/releases/<id>.json         releases
     <root>/<name>/ACTIVE                     the id of the release that is served, replaced atomically
     <root>/<name>/history.jsonl              what was served before
+    <root>/<name>/rebuilt.json               when a build last came to a version that was there already
     <root>/<name>/canaries.jsonl             questions that a release must answer before it is served; written by people
     <root>/<name>/verified/<id>.json         when the files of a version were last compared with their digests
 
@@ -19,11 +20,12 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from rag_service.durable import append_line, exclusive_lock, write_atomically
-from rag_service.errors import Conflict, Damaged, InvalidName, NotFound
+from rag_service.durable import append_line, exclusive_lock, fsync_folder, storage_errors, write_atomically
+from rag_service.errors import Conflict, Damaged, InvalidName, NotFound, StorageFailed
 from rag_service.history import Action, History, Transition, pointer_in, pointer_to, read_transitions
 from rag_service.release import Release
 from rag_service.stored import read_addressed
+from rag_service.version_order import note_rebuilt, oldest_first
 
 ENCODERS_FOLDER = "encoders"
 _NAME = re.compile(r"[a-z0-9](?:[a-z0-9._-]{0,62}[a-z0-9])?")
@@ -62,7 +64,7 @@ class Catalog:
         if not self.root.is_dir():
             return []
         named = sorted(folder.parent.name for folder in self.root.glob("*/versions") if _NAME.fullmatch(folder.parent.name))
-        return [name for name in named if self.versions(name)]
+        return [name for name in named if any(self._version_folders(name))]
 
     def index_folder(self, name: str) -> Path:
         return self.root / check_name(name)
@@ -74,8 +76,23 @@ class Catalog:
         return self.versions_folder(name) / _check_id(version, "an index version")
 
     def versions(self, name: str) -> list[str]:
-        """Version ids by modification time of their folders, oldest first."""
-        return [folder.name for folder in _oldest_first(self.versions_folder(name).glob("*")) if _ID.fullmatch(folder.name)]
+        """Version ids, the one that a build came to last at the end."""
+        return oldest_first(self._version_folders(name), self._rebuilt_path(name))
+
+    def note_rebuilt(self, name: str, version: str) -> None:
+        """Makes the newest of a version that was there already when a build came to it. Only for who holds the build lock."""
+        note_rebuilt(self.version_folder(name, version), self._rebuilt_path(name))
+
+    def _rebuilt_path(self, name: str) -> Path:
+        return self.index_folder(name) / "rebuilt.json"
+
+    def _version_folders(self, name: str) -> Iterator[Path]:
+        return (folder for folder in self.versions_folder(name).glob("*") if _ID.fullmatch(folder.name))
+
+    def folders_of_files(self, name: str) -> tuple[Path, ...]:
+        """Where files are written one by one, and a killed writer may have left one unfinished."""
+        folder = self.index_folder(name)
+        return folder, folder / "releases", folder / "verified"
 
     def canaries_path(self, name: str) -> Path:
         return self.index_folder(name) / "canaries.jsonl"
@@ -157,7 +174,8 @@ class Catalog:
         """Stores `release` and makes it what is served. Readers see the old pointer or the new one, each with its place in the history.
 
         None where it is served already. Raises `Conflict` where somebody else is changing what is served, or where another release than
-        `expected` is served by now; None expects that none is. A damaged pointer is replaced.
+        `expected` is served by now; None expects that none is. A damaged pointer is replaced. Raises `StorageFailed`, whose message says
+        so where `release` is served nevertheless.
         """
         self.add_release(name, release)
         with self.activating(name):
@@ -168,6 +186,8 @@ class Catalog:
                     f"{name!r} serves {by_now} by now, not {expected or 'nothing'}", hint="look at what changed, then decide again"
                 )
             if served == release.id:
+                with storage_errors("ACTIVE"):
+                    fsync_folder(self.index_folder(name))  # whoever made it so may not have come to that
                 return None
             if served is not None:
                 self._remember(name, self.history(name).transitions[-1])
@@ -181,8 +201,19 @@ class Catalog:
                 who=who,
                 why=why,
             )
-            write_atomically(self.active_path(name), pointer_to(transition))
+            self._point_to(name, transition)
         return transition
+
+    def _point_to(self, name: str, transition: Transition) -> None:
+        try:
+            write_atomically(self.active_path(name), pointer_to(transition))
+        except StorageFailed as error:
+            if self.served_id(name) != transition.release:
+                raise
+            raise StorageFailed(
+                f"release {transition.release} is what {name!r} serves now, but it may not last: {error.message}",
+                hint="servers follow to it; after a power failure the release before may be served again. Check the disk, then do it again",
+            ) from error
 
     def history(self, name: str) -> History:
         """Every change of what is served; empty where nothing ever was. Raises `Damaged` for a damaged pointer."""

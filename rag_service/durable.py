@@ -7,16 +7,21 @@ says (disk full, read-only, no permission) into `StorageFailed`.
 import errno
 import fcntl
 import os
+import re
 import shutil
 import sqlite3
 import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import BinaryIO
 
 from rag_service.errors import Conflict, StorageFailed
 
 STAGING_PREFIX = ".building-"
+
+_UNFINISHED = re.compile(r"\..+\.[0-9a-f]{8}\.writing", re.DOTALL)
+"""Names that `write_atomically` gives to what it has not finished, and nobody else."""
 
 _HINTS = {
     errno.ENOSPC: "free some space or point RAG_INDEXES at another disk; what was served before is untouched",
@@ -59,19 +64,50 @@ def fsync_tree(folder: Path) -> None:
 
 
 def write_atomically(path: Path, data: bytes) -> None:
-    """Replaces `path` with `data`; a reader sees the old bytes or the new ones. Raises `StorageFailed`."""
+    """Replaces `path` with `data`; a reader sees the old bytes or the new ones. Clears away what killed writers left beside it.
+
+    Raises `StorageFailed`; its message says so where the new bytes are there, and only their outliving a power failure is uncertain.
+    """
     with storage_errors(path.name):
         path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}")
-        try:
-            with temporary.open("xb") as file:
-                file.write(data)
-                file.flush()
-                os.fsync(file.fileno())
+        remove_unfinished(path.parent)
+        with _unfinished(path) as (temporary, file):
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
             temporary.replace(path)
-        finally:
-            temporary.unlink(missing_ok=True)
+    try:
         fsync_folder(path.parent)
+    except OSError as error:
+        raise StorageFailed(
+            f"{path.name} has been written, but the disk did not confirm that it lasts: {error.strerror}",
+            hint="what is new is read from now on; after a power failure it may be the old one again. Check the disk",
+        ) from error
+
+
+@contextmanager
+def _unfinished(path: Path) -> Iterator[tuple[Path, BinaryIO]]:
+    """A new file beside `path`, locked for as long as its writer lives. Gone after the block unless it has been renamed."""
+    while True:
+        temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.writing")
+        with temporary.open("xb") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX)
+                if not temporary.exists():  # somebody came between, and took it for a dead writer's
+                    continue
+                yield temporary, file
+            finally:
+                temporary.unlink(missing_ok=True)
+            return
+
+
+def remove_unfinished(folder: Path) -> None:
+    """Removes what killed writers left in `folder`: files of `write_atomically` that no running process, of whichever user, is writing."""
+    with suppress(OSError):  # of a folder that is not there, say: what it holds disturbs nobody
+        for name in filter(_UNFINISHED.fullmatch, os.listdir(folder)):
+            with suppress(OSError), (folder / name).open("rb+") as file:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                (folder / name).unlink()
 
 
 def append_line(path: Path, line: bytes) -> None:

@@ -1,7 +1,8 @@
 """The verb: what no longer serves anybody → gone. Index versions, releases, kept embeddings and encoders.
 
 An index version stays while it is active, while going back could lead to it, while it is the newest, while a record that is kept was made
-by it, and while any process has it open. A version is removed in one rename, so it is there whole or not at all.
+by it, and while any process has it open. A version is removed in one rename, so it is there whole or not at all. What killed writers and
+builds left is cleared away without a word.
 """
 
 import shutil
@@ -13,7 +14,7 @@ from typing import Literal
 
 from rag_service.catalog import ENCODERS_FOLDER, Catalog
 from rag_service.digests import short_id
-from rag_service.durable import STAGING_PREFIX, fsync_folder, remove_stale_staging, storage_errors, unused
+from rag_service.durable import STAGING_PREFIX, fsync_folder, remove_stale_staging, remove_unfinished, storage_errors, unused
 from rag_service.errors import Damaged, NotFound, RagError
 from rag_service.manifest import MANIFEST_FILE, read_manifest
 from rag_service.record import Lineage
@@ -48,6 +49,8 @@ def sweep(catalog: Catalog, names: Iterable[str], *, recorded: Collection[Lineag
         with catalog.building(name), catalog.activating(name):
             if not dry_run:
                 remove_stale_staging(catalog.versions_folder(name))
+                for folder in catalog.folders_of_files(name):
+                    remove_unfinished(folder)
             found += _sweep_index(catalog, name, recorded, depth, dry_run=dry_run)
     with catalog.building(ENCODERS_FOLDER):
         found += _sweep_encoders(catalog, gone={(one.name, one.id) for one in found if one.what == "version" and one.goes}, dry_run=dry_run)
@@ -92,8 +95,17 @@ def _reasons(catalog: Catalog, name: str, recorded: Collection[Lineage], depth: 
             raise Damaged(
                 f"release {release} of {name!r} is active and cannot be read", hint=f"run `rag-service index activate --name {name}`"
             )
-    newest = catalog.versions(name)[-1:]
-    return {**{version: "the newest" for version in newest}, **versions}, releases
+    newest = next((version for version in reversed(catalog.versions(name)) if _is_whole(catalog, name, version)), None)
+    return {**({newest: "the newest"} if newest else {}), **versions}, releases
+
+
+def _is_whole(catalog: Catalog, name: str, version: str) -> bool:
+    """As far as its manifest tells: what is none, or damaged, must not stand for the newest."""
+    try:
+        read_manifest(catalog.version_folder(name, version))
+    except (NotFound, Damaged):
+        return False
+    return True
 
 
 def _version_of(catalog: Catalog, name: str, release: str) -> str | None:

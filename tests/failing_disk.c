@@ -13,8 +13,10 @@
 #include <sys/uio.h>
 #include <unistd.h>
 
-enum { ONCE, FULL, KILL };       /* the n-th operation fails; every one that takes space does from the n-th on; the process dies before it */
+enum { ONCE, FULL, KILL, SHORT }; /* the n-th operation fails; every one that takes space does from the n-th on; the process dies before it;
+                                     the n-th, if it reads, gives less than was asked for */
 enum { TAKES_SPACE, OTHER, READ };
+enum { PASSES, FAILS, GIVES_LESS };
 
 static char below[PATH_MAX];
 static size_t below_length;
@@ -30,15 +32,16 @@ void disk_fails(const char *folder, long at, int error, int how_it_fails, int co
 long disk_operations(void) { return operations; }
 
 static int counted(int kind) {
-    if ((kind == READ) != reads) return 0;
+    if ((kind == READ) != reads) return PASSES;
     long number = __atomic_add_fetch(&operations, 1, __ATOMIC_SEQ_CST);
-    if (!fail_at) return 0;
+    if (!fail_at) return PASSES;
     if (how == KILL && number == fail_at) kill(getpid(), SIGKILL);
+    if (how == SHORT) return number == fail_at ? GIVES_LESS : PASSES;
     if (how == FULL ? number >= fail_at && kind == TAKES_SPACE : number == fail_at) {
         errno = error_number;
-        return 1;
+        return FAILS;
     }
-    return 0;
+    return PASSES;
 }
 
 static int here(const char *path) { return below_length && strncmp(path, below, below_length) == 0; }
@@ -52,23 +55,29 @@ static int path_of(int descriptor, char *path) {
     return 1;
 }
 
-static int fails_path(const char *path, int kind) { return here(path) && counted(kind); }
+static int fails_path(const char *path, int kind) { return here(path) && counted(kind) == FAILS; }
 
 static int fails_at(int folder, const char *path, int kind) {
     char whole[PATH_MAX];
     if (path[0] == '/') return fails_path(path, kind);
-    return below_length && path_of(folder, whole) && here(whole) && counted(kind);
+    return below_length && path_of(folder, whole) && here(whole) && counted(kind) == FAILS;
 }
 
-static int fails_descriptor(int descriptor, int kind) {
+static int counted_descriptor(int descriptor, int kind) {
     char path[PATH_MAX];
     int before = errno;
-    if (!below_length || !path_of(descriptor, path) || !here(path)) {
-        errno = before;
-        return 0;
-    }
+    int ours = below_length && path_of(descriptor, path) && here(path);
     errno = before;
-    return counted(kind);
+    return ours ? counted(kind) : PASSES;
+}
+
+static int fails_descriptor(int descriptor, int kind) { return counted_descriptor(descriptor, kind) == FAILS; }
+
+/* Of `size` bytes to read one, where less is to be given. */
+static int fails_reading(int descriptor, size_t *size) {
+    int ends = counted_descriptor(descriptor, READ);
+    if (ends == GIVES_LESS && *size > 1) *size = 1;
+    return ends == FAILS;
 }
 
 static int opening(int flags) { return (flags & O_ACCMODE) == O_RDONLY && !(flags & O_CREAT) ? READ : TAKES_SPACE; }
@@ -96,6 +105,8 @@ static int opening(int flags) { return (flags & O_ACCMODE) == O_RDONLY && !(flag
     }
 #define ON_DESCRIPTOR(result, name, kind, parameters, values) \
     result name parameters { return fails_descriptor(descriptor, kind) ? -1 : REAL(name) values; }
+#define READING(name, parameters, values) \
+    ssize_t name parameters { return fails_reading(descriptor, &size) ? -1 : REAL(name) values; }
 #define ON_PATH(name, kind, parameters, values) \
     int name parameters { return fails_path(path, kind) ? -1 : REAL(name) values; }
 #define ON_PATH_AT(name, kind, parameters, values) \
@@ -116,9 +127,10 @@ ON_DESCRIPTOR(int, ftruncate, TAKES_SPACE, (int descriptor, off_t size), (descri
 ON_DESCRIPTOR(int, ftruncate64, TAKES_SPACE, (int descriptor, off64_t size), (descriptor, size))
 ON_DESCRIPTOR(int, fsync, OTHER, (int descriptor), (descriptor))
 ON_DESCRIPTOR(int, fdatasync, OTHER, (int descriptor), (descriptor))
-ON_DESCRIPTOR(ssize_t, read, READ, (int descriptor, void *data, size_t size), (descriptor, data, size))
-ON_DESCRIPTOR(ssize_t, pread, READ, (int descriptor, void *data, size_t size, off_t at), (descriptor, data, size, at))
-ON_DESCRIPTOR(ssize_t, pread64, READ, (int descriptor, void *data, size_t size, off64_t at), (descriptor, data, size, at))
+
+READING(read, (int descriptor, void *data, size_t size), (descriptor, data, size))
+READING(pread, (int descriptor, void *data, size_t size, off_t at), (descriptor, data, size, at))
+READING(pread64, (int descriptor, void *data, size_t size, off64_t at), (descriptor, data, size, at))
 
 ON_PATH(mkdir, TAKES_SPACE, (const char *path, mode_t mode), (path, mode))
 ON_PATH(unlink, OTHER, (const char *path), (path))
@@ -134,5 +146,6 @@ size_t fwrite(const void *data, size_t size, size_t count, FILE *file) {
 }
 
 size_t fread(void *data, size_t size, size_t count, FILE *file) {
-    return below_length && fails_descriptor(fileno(file), READ) ? 0 : REAL(fread)(data, size, count, file);
+    int ends = below_length ? counted_descriptor(fileno(file), READ) : PASSES;
+    return ends == FAILS ? 0 : REAL(fread)(data, size, ends == GIVES_LESS ? count / 2 : count, file);
 }

@@ -23,19 +23,25 @@ from typing import Any, Literal
 import pytest
 
 from rag_service.catalog import Catalog
-from rag_service.manifest import read_build_facts, verify_version
+from rag_service.digests import digest_bytes
+from rag_service.manifest import read_build_facts, read_manifest, verify_version
 from rag_service.settings import load_settings
 from rag_service.wiring.releases import make_release
+from tests.doubles import HOLIDAYS
 
 PROJECT = Path(__file__).resolve().parents[1]
 SHIM_SOURCE = Path(__file__).with_suffix(".c")
 
-Verb = Literal["build", "activate", "rollback", "gc", "ask"]
+Verb = Literal["build", "activate", "rollback", "gc", "ask", "load"]
 How = Literal["once", "full", "kill"]
 """Fails with EIO once; every one that takes space fails with ENOSPC from the n-th on; the process is killed before it."""
+HowToRead = Literal["once", "short", "interrupted"]
+"""The n-th fails with EIO; gives one byte of what was asked for; fails with EINTR."""
 
-_ERRORS = {"once": errno.EIO, "full": errno.ENOSPC, "kill": 0}
-_HOW = {"once": 0, "full": 1, "kill": 2}
+_ERRORS = {"once": errno.EIO, "full": errno.ENOSPC, "kill": 0, "short": 0, "interrupted": errno.EINTR}
+_HOW = {"once": 0, "full": 1, "kill": 2, "short": 3, "interrupted": 0}
+_READS: set[Verb] = {"ask", "load"}
+"""Of these the operations that read are counted, and of the others those that change something."""
 
 
 @dataclass(frozen=True)
@@ -43,10 +49,10 @@ class Attempt:
     verb: Verb
     root: str
     argument: str = ""
-    """Of `build` the documents, of `activate` and `ask` the release or the question."""
+    """Of `build` the documents, of `activate` the release, of `ask` and `load` the question."""
     at: int = 0
     """0 lets every operation through."""
-    how: How = "once"
+    how: How | HowToRead = "once"
     kill_after_s: float | None = None
     """At any moment, rather than between two operations."""
 
@@ -65,7 +71,14 @@ class FailingDisk:
         self._process = process
 
     def attempt(
-        self, verb: Verb, root: Path, argument: object = "", *, at: int = 0, how: How = "once", kill_after_s: float | None = None
+        self,
+        verb: Verb,
+        root: Path,
+        argument: object = "",
+        *,
+        at: int = 0,
+        how: How | HowToRead = "once",
+        kill_after_s: float | None = None,
     ) -> Ended:
         assert self._process.stdin is not None
         assert self._process.stdout is not None
@@ -76,7 +89,9 @@ class FailingDisk:
         assert line, "the process that forks the attempts has ended"
         return Ended(**json.loads(line))
 
-    def every(self, verb: Verb, argument: object, new_root: Callable[[], Path], how: How, *, step: int = 1) -> Iterator[tuple[Path, Ended]]:
+    def every(
+        self, verb: Verb, argument: object, new_root: Callable[[], Path], how: How | HowToRead, *, step: int = 1
+    ) -> Iterator[tuple[Path, Ended]]:
         """An attempt for each n, or each `step`-th, on a folder of its own, until there are fewer operations than n."""
         at = 1
         while True:
@@ -192,7 +207,10 @@ def tried_activations(disk: FailingDisk, on: Switched, new_root: NewRoot, how: H
         assert ended.outcome in OUTCOMES[how], ended
         assert served in {on.active, on.other}
         assert ended.outcome != "done" or served == on.other
+        if ended.outcome == "storage_failed":
+            assert (f"release {on.other} is what 'handbook' serves now" in ended.told) == (served == on.other), ended
         assert disk.attempt("activate", root, on.other).outcome == "done"
+        assert [path for folder in Catalog(root).folders_of_files("handbook") for path in folder.glob("*.writing")] == []
         assert served_whole(root) == on.other
         assert [one.release for one in Catalog(root).history("handbook").transitions] == [on.first, on.active, on.other]
     return outcomes
@@ -224,6 +242,23 @@ def tried_sweeps(disk: FailingDisk, on: Switched, new_root: NewRoot, how: How, *
         assert Catalog(root).versions("handbook") == [on.active_version]
         assert [path.name for path in Catalog(root).versions_folder("handbook").glob(".*")] == []
     assert set(outcomes) <= OUTCOMES[how], outcomes
+    return outcomes
+
+
+def tried_reads(disk: FailingDisk, verb: Verb, new_root: NewRoot, how: HowToRead, *, step: int) -> Counter[str]:
+    """The same came out as from a disk that is well, or an error that says which file cannot be read."""
+    well = new_root()
+    right = disk.attempt(verb, well, HOLIDAYS)
+    shutil.rmtree(well)
+    assert right.outcome == "done", right
+    outcomes: Counter[str] = Counter()
+    for _, ended in disk.every(verb, HOLIDAYS, new_root, how, step=step):
+        outcomes[ended.outcome] += 1
+        if ended.outcome == "done":
+            assert ended.told == right.told, ended
+        else:
+            assert ended.outcome in {"storage_failed", "damaged"}, ended
+            assert "read" in ended.told or "open" in ended.told or "load" in ended.told, ended
     return outcomes
 
 
@@ -283,12 +318,14 @@ def _tried(wanted: Attempt, embedder: object) -> Ended:
     from rag_service.errors import RagError
 
     disk = ctypes.CDLL(None)
-    work = _work(wanted, embedder)
-    disk.disk_fails(wanted.root.encode(), wanted.at, _ERRORS[wanted.how], _HOW[wanted.how], int(wanted.verb == "ask"))
+    work, below = _work(wanted, embedder), Path(wanted.root)
+    if wanted.verb == "load":
+        [below] = [folder.resolve() for folder in Catalog(below).encoders()]
+    disk.disk_fails(str(below).encode(), wanted.at, _ERRORS[wanted.how], _HOW[wanted.how], int(wanted.verb in _READS))
     try:
         told = work()
     except RagError as error:
-        outcome, told = error.code, error.message
+        outcome, told = error.code, f"{error.message}: {error.hint}"
     except BaseException as error:  # noqa: BLE001 - that one comes out is what the test is about
         outcome, told = type(error).__name__, str(error)
     else:
@@ -305,7 +342,7 @@ def _work(wanted: Attempt, embedder: object) -> Callable[[], str]:
     from rag_service.sweep import sweep
     from rag_service.wiring import building
     from rag_service.wiring.activating import activate, earlier
-    from rag_service.wiring.encoders import Encoders
+    from rag_service.wiring.encoders import Encoders, embedder_of
     from rag_service.wiring.releases import open_release
 
     settings, catalog = load_settings({}, indexes=wanted.root, name="handbook"), Catalog(Path(wanted.root))
@@ -336,7 +373,12 @@ def _work(wanted: Attempt, embedder: object) -> Callable[[], str]:
         opened = open_release(settings, catalog, "handbook", release, encoders=encoders)
         return str(opened.pipeline.ask(Question(wanted.argument)).answer)
 
-    return {"build": build, "activate": switch, "rollback": switch, "gc": gc, "ask": ask}[wanted.verb]
+    def load() -> str:
+        release = catalog.release("handbook", catalog.active_id("handbook"))
+        manifest = read_manifest(catalog.version_folder("handbook", release.index.version))
+        return digest_bytes(embedder_of(manifest, catalog, settings).embed_query(wanted.argument).tobytes())
+
+    return {"build": build, "activate": switch, "rollback": switch, "gc": gc, "ask": ask, "load": load}[wanted.verb]
 
 
 if __name__ == "__main__":

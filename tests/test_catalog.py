@@ -1,8 +1,13 @@
 """Names and pointers: nothing leaves the root, and nothing damaged is served."""
 
+import errno
 import itertools
+import json
 import os
+import shutil
+import stat
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -11,9 +16,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rag_service.catalog import Catalog, check_name
-from rag_service.digests import digest_bytes
-from rag_service.errors import Conflict, Damaged, InvalidName, NotFound
+from rag_service.digests import Json, canonical_json, digest_bytes, digest_json
+from rag_service.errors import Conflict, Damaged, InvalidName, NotFound, StorageFailed
 from rag_service.release import CodeRef, GeneratorRef, IndexRef, NamedDigest, PromptRef, Release, Retrieval
+from tests.damage import overwrite
 
 D = digest_bytes(b"anything")
 
@@ -23,7 +29,7 @@ def release(top_k: int = 5) -> Release:
         index=IndexRef(version="0123456789ab", digest=D),
         encoder=NamedDigest(name="small", digest=D),
         chunker=NamedDigest(name="structure", digest=D),
-        retrieval=Retrieval(top_k=top_k, min_score=0.25),
+        retrieval=Retrieval(top_k=top_k, min_confidence=0.25),
         prompt=PromptRef(name="answer", version="1", digest=D),
         generator=GeneratorRef(spec="extractive", options={}, name="extractive", digest=D, parameters={"keep": 0.8}),
         code=CodeRef(version="0.1.0", digest=D),
@@ -131,13 +137,95 @@ def test_names_are_sorted_and_only_those_of_indexes(catalog: Catalog) -> None:
     assert catalog.names() == ["a", "b"]
 
 
-def test_versions_are_listed_oldest_first(catalog: Catalog) -> None:
-    for age, version in enumerate(["ffffffffffff", "000000000000", "aaaaaaaaaaaa"]):
-        folder = catalog.version_folder("demo", version)
-        folder.mkdir(parents=True)
-        os.utime(folder, (1_000_000 - age, 1_000_000 - age))
+def a_version(catalog: Catalog, version: str, *, built_at: str | None, modified_s: int) -> Path:
+    """As much of one as its place in the order depends on. Without `built_at` it cannot say when it was built."""
+    folder = catalog.version_folder("demo", version)
+    folder.mkdir(parents=True)
+    if built_at is not None:
+        facts: dict[str, Json] = {"built_at": built_at, "duration_s": 1.5, "source": "docs"}
+        (folder / "build.json").write_bytes(canonical_json({"build": facts, "digest": digest_json(facts)}))
+    os.utime(folder, (modified_s, modified_s))
+    return folder
+
+
+EARLY, LATE = "2026-01-01T00:00:00Z", "2026-01-01T00:00:01Z"
+EARLY_S = 1_767_225_600
+
+
+def test_versions_are_listed_oldest_first_whatever_times_their_folders_were_copied_with(catalog: Catalog) -> None:
+    a_version(catalog, "aaaaaaaaaaaa", built_at=LATE, modified_s=1)
+    a_version(catalog, "bbbbbbbbbbbb", built_at=EARLY, modified_s=2)
     (catalog.versions_folder("demo") / ".building-1234").mkdir()
-    assert catalog.versions("demo") == ["aaaaaaaaaaaa", "000000000000", "ffffffffffff"]
+    assert catalog.versions("demo") == ["bbbbbbbbbbbb", "aaaaaaaaaaaa"]
+    copied = Catalog(shutil.copytree(catalog.root, catalog.root.parent / "copied", copy_function=shutil.copyfile))
+    for version in copied.versions("demo"):
+        (copied.version_folder("demo", version)).touch()
+    assert copied.versions("demo") == ["bbbbbbbbbbbb", "aaaaaaaaaaaa"]
+
+
+def test_of_versions_built_in_one_second_the_times_of_the_folders_decide_and_then_the_ids(catalog: Catalog) -> None:
+    for version, modified_s in (("dddddddddddd", 7), ("cccccccccccc", 8), ("bbbbbbbbbbbb", 9), ("aaaaaaaaaaaa", 9)):
+        a_version(catalog, version, built_at=EARLY, modified_s=modified_s)
+    assert catalog.versions("demo") == ["dddddddddddd", "cccccccccccc", "aaaaaaaaaaaa", "bbbbbbbbbbbb"]
+
+
+@pytest.mark.parametrize("damage", ["gone", "flipped", "a folder"])
+def test_a_version_that_cannot_say_when_it_was_built_goes_by_the_time_of_its_folder(catalog: Catalog, damage: str) -> None:
+    a_version(catalog, "aaaaaaaaaaaa", built_at=EARLY, modified_s=1)
+    a_version(catalog, "bbbbbbbbbbbb", built_at=LATE, modified_s=1)
+    folder = a_version(catalog, "cccccccccccc", built_at=None if damage == "gone" else "2027-01-01T00:00:00Z", modified_s=1)
+    path = folder / "build.json"
+    if damage == "flipped":
+        path.write_bytes(path.read_bytes().replace(b"2027", b"2028"))
+    elif damage == "a folder":
+        path.unlink()
+        path.mkdir()
+    for modified_s, place in ((EARLY_S - 5, 0), (EARLY_S + 0.5, 1), (EARLY_S + 5, 2)):
+        os.utime(folder, (modified_s, modified_s))
+        assert catalog.versions("demo")[place] == "cccccccccccc"
+
+
+def test_a_build_time_that_is_written_anew_is_seen(catalog: Catalog) -> None:
+    """What was read is kept, but not for longer than it holds."""
+    a_version(catalog, "aaaaaaaaaaaa", built_at=EARLY, modified_s=1)
+    a_version(catalog, "bbbbbbbbbbbb", built_at=LATE, modified_s=1)
+    assert catalog.versions("demo")[-1] == "bbbbbbbbbbbb"
+    shutil.rmtree(catalog.version_folder("demo", "aaaaaaaaaaaa"))
+    a_version(catalog, "aaaaaaaaaaaa", built_at="2026-01-01T00:00:02Z", modified_s=1)
+    assert catalog.versions("demo")[-1] == "aaaaaaaaaaaa"
+
+
+def test_a_version_that_a_build_came_to_again_is_the_newest_in_a_copy_too(catalog: Catalog) -> None:
+    for version, built_at in (("aaaaaaaaaaaa", EARLY), ("bbbbbbbbbbbb", EARLY), ("cccccccccccc", LATE)):
+        a_version(catalog, version, built_at=built_at, modified_s=1)
+    before = tree(catalog.versions_folder("demo"))
+    catalog.note_rebuilt("demo", "bbbbbbbbbbbb")
+    assert catalog.versions("demo") == ["aaaaaaaaaaaa", "cccccccccccc", "bbbbbbbbbbbb"]
+    catalog.note_rebuilt("demo", "aaaaaaaaaaaa")
+    assert tree(catalog.versions_folder("demo")) == before, "a version stays as it was built"
+    assert catalog.versions("demo") == ["cccccccccccc", "bbbbbbbbbbbb", "aaaaaaaaaaaa"]
+    os.utime(catalog.version_folder("demo", "cccccccccccc"))
+    assert catalog.versions("demo")[0] == "cccccccccccc"
+
+
+def test_of_versions_that_are_gone_it_is_forgotten_that_builds_came_to_them(catalog: Catalog) -> None:
+    for version in ("aaaaaaaaaaaa", "bbbbbbbbbbbb"):
+        a_version(catalog, version, built_at=EARLY, modified_s=1)
+        catalog.note_rebuilt("demo", version)
+    shutil.rmtree(catalog.version_folder("demo", "aaaaaaaaaaaa"))
+    catalog.note_rebuilt("demo", "bbbbbbbbbbbb")
+    assert set(json.loads((catalog.index_folder("demo") / "rebuilt.json").read_bytes())) == {"bbbbbbbbbbbb"}
+
+
+@pytest.mark.parametrize("content", [b"", b"{", b"[]", b'{"bbbbbbbbbbbb": 5}', b"\xff", b"null"])
+def test_where_it_cannot_be_read_which_were_built_again_the_first_build_counts(catalog: Catalog, content: bytes) -> None:
+    a_version(catalog, "aaaaaaaaaaaa", built_at=LATE, modified_s=1)
+    a_version(catalog, "bbbbbbbbbbbb", built_at=EARLY, modified_s=1)
+    path = catalog.index_folder("demo") / "rebuilt.json"
+    path.write_bytes(content)
+    assert catalog.versions("demo") == ["bbbbbbbbbbbb", "aaaaaaaaaaaa"]
+    catalog.note_rebuilt("demo", "bbbbbbbbbbbb")
+    assert catalog.versions("demo") == ["aaaaaaaaaaaa", "bbbbbbbbbbbb"]
 
 
 def test_a_release_that_was_activated_is_the_active_one(catalog: Catalog) -> None:
@@ -184,7 +272,7 @@ def test_a_flipped_bit_in_any_byte_of_a_release_is_found(catalog: Catalog) -> No
     catalog.add_release("demo", release())
     path = catalog.index_folder("demo") / "releases" / f"{release().id}.json"
     for damaged in itertools.islice(flipped(path.read_bytes()), 0, None, 7):  # every byte, and every bit in turn
-        path.write_bytes(damaged)
+        overwrite(path, damaged)
         with pytest.raises(Damaged):
             catalog.release("demo", release().id)
 
@@ -209,7 +297,7 @@ def test_a_release_with_a_number_beyond_canonical_json_is_damaged(catalog: Catal
 def test_no_flipped_bit_of_the_pointer_ever_gives_a_release(catalog: Catalog) -> None:
     catalog.activate("demo", release())
     for damaged in flipped(catalog.active_path("demo").read_bytes()):
-        catalog.active_path("demo").write_bytes(damaged)
+        overwrite(catalog.active_path("demo"), damaged)
         with pytest.raises((Damaged, NotFound)):
             catalog.release("demo", catalog.active_id("demo"))
 
@@ -226,3 +314,40 @@ def test_a_folder_in_the_place_of_the_pointer_is_damaged(catalog: Catalog) -> No
     catalog.active_path("demo").mkdir(parents=True)
     with pytest.raises(Damaged, match="ACTIVE"):
         catalog.active_id("demo")
+
+
+@contextmanager
+def failing_fsync(*, of_folders: bool) -> Iterator[None]:
+    real = os.fsync
+
+    def fsync(descriptor: int) -> None:
+        if stat.S_ISDIR(os.fstat(descriptor).st_mode) == of_folders:
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+        real(descriptor)
+
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        monkeypatch.setattr(os, "fsync", fsync)
+        yield
+
+
+def test_an_activation_whose_last_fsync_fails_says_that_the_new_release_is_served(catalog: Catalog) -> None:
+    catalog.add_release("demo", release(5))
+    with failing_fsync(of_folders=True), pytest.raises(StorageFailed) as caught:
+        catalog.activate("demo", release(5))
+    assert catalog.active_id("demo") == release(5).id
+    assert f"release {release(5).id} is what 'demo' serves now, but it may not last" in caught.value.message
+    assert os.strerror(errno.EIO) in caught.value.message
+    assert "untouched" not in caught.value.hint
+    with failing_fsync(of_folders=True), pytest.raises(StorageFailed, match="ACTIVE"):
+        catalog.activate("demo", release(5))  # not confirmed before the disk has
+    assert catalog.activate("demo", release(5)) is None
+    assert [one.release for one in catalog.history("demo").transitions] == [release(5).id]
+
+
+def test_an_activation_that_fails_before_does_not_say_that_the_new_release_is_served(catalog: Catalog) -> None:
+    catalog.activate("demo", release(5))
+    catalog.add_release("demo", release(6))
+    with failing_fsync(of_folders=False), pytest.raises(StorageFailed) as caught:
+        catalog.activate("demo", release(6))
+    assert "serves now" not in caught.value.message
+    assert catalog.active_id("demo") == release(5).id

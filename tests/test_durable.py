@@ -1,6 +1,7 @@
 """What must hold when the disk is full, the folder read-only, or the process killed at the worst moment."""
 
 import errno
+import fcntl
 import os
 import signal
 import sqlite3
@@ -18,6 +19,7 @@ from rag_service.durable import (
     exclusive_lock,
     publish_folder,
     remove_stale_staging,
+    remove_unfinished,
     staging_folder,
     storage_errors,
     write_atomically,
@@ -274,3 +276,115 @@ def test_a_writer_killed_in_the_middle_leaves_a_whole_file(tmp_path: Path) -> No
         writer.kill()
     data = path.read_bytes()
     assert data == data[:8] * 20_000
+
+
+KILLED_BEFORE_RENAMING = """
+import os, signal, sys
+from pathlib import Path
+from rag_service.durable import write_atomically
+os.fsync = lambda descriptor: os.kill(os.getpid(), signal.SIGKILL)
+write_atomically(Path(sys.argv[1]), b"new" * 2000)
+"""
+
+
+def kill_a_writer_of(path: Path) -> Path:
+    """What it left."""
+    ended = subprocess.run([sys.executable, "-c", KILLED_BEFORE_RENAMING, str(path)], check=False)
+    assert ended.returncode == -signal.SIGKILL
+    [left] = path.parent.glob(f".{path.name}.*")
+    return left
+
+
+def test_what_a_killed_writer_left_is_cleared_away_by_the_next_in_that_folder(tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    path.write_bytes(OLD)
+    assert kill_a_writer_of(path).stat().st_size == len(NEW)
+    assert path.read_bytes() == OLD
+    kill_a_writer_of(tmp_path / "another")
+    write_atomically(path, NEW)
+    assert path.read_bytes() == NEW
+    assert [entry.name for entry in tmp_path.iterdir()] == ["file"]
+
+
+SLOW_WRITER = """
+import os, sys
+from pathlib import Path
+from rag_service.durable import write_atomically
+real, os.fsync = os.fsync, lambda descriptor: (print("writing", flush=True), sys.stdin.readline(), setattr(os, "fsync", real))
+write_atomically(Path(sys.argv[1]), b"new" * 2000)
+"""
+
+
+@pytest.mark.parametrize("end", ["goes on", "is killed"])
+def test_what_a_running_writer_is_at_stays_and_it_comes_to_its_end(tmp_path: Path, end: str) -> None:
+    path = tmp_path / "file"
+    command = [sys.executable, "-c", SLOW_WRITER, str(path)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as writer:
+        assert writer.stdout is not None
+        assert writer.stdout.readline() == "writing\n"
+        write_atomically(path, OLD)
+        remove_unfinished(tmp_path)
+        assert path.read_bytes() == OLD
+        assert len(list(tmp_path.iterdir())) == 2, "the other is still at it"
+        if end == "goes on":
+            writer.communicate("\n", timeout=30)
+            assert writer.returncode == 0
+        else:
+            writer.kill()
+            writer.communicate(timeout=30)
+            remove_unfinished(tmp_path)
+    assert path.read_bytes() == (NEW if end == "goes on" else OLD)
+    assert [entry.name for entry in tmp_path.iterdir()] == ["file"]
+
+
+def test_a_writer_whose_file_was_taken_for_a_dead_ones_takes_another(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Between making it and locking it."""
+    path, locked, taken = tmp_path / "file", fcntl.flock, []
+
+    def flock(file: Any, how: int) -> None:
+        if how == fcntl.LOCK_EX and not taken:
+            taken.extend(tmp_path.iterdir())
+            with monkeypatch.context() as later:
+                later.setattr(fcntl, "flock", locked)
+                remove_unfinished(tmp_path)
+            assert list(tmp_path.iterdir()) == []
+        locked(file, how)
+
+    monkeypatch.setattr(fcntl, "flock", flock)
+    write_atomically(path, NEW)
+    assert len(taken) == 1
+    assert path.read_bytes() == NEW
+    assert [entry.name for entry in tmp_path.iterdir()] == ["file"]
+
+
+def test_files_of_others_are_no_unfinished_ones(tmp_path: Path) -> None:
+    others = [
+        ".file.swp",
+        ".file.0123abcd",
+        "file.0123abcd.writing",
+        ".file.0123ABCD.writing",
+        ".0123abcd.writing",
+        ".file.0123abcd.writing~",
+    ]
+    for name in others:
+        (tmp_path / name).write_bytes(OLD)
+    (tmp_path / ".folder.0123abcd.writing").mkdir()
+    write_atomically(tmp_path / "file", NEW)
+    assert sorted(entry.name for entry in tmp_path.iterdir()) == sorted([*others, ".folder.0123abcd.writing", "file"])
+
+
+def test_nothing_is_cleared_away_where_there_is_no_folder(tmp_path: Path) -> None:
+    remove_unfinished(tmp_path / "none")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_where_only_the_last_fsync_fails_the_error_says_that_what_is_new_is_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "file"
+    path.write_bytes(OLD)
+    FailingDisk(monkeypatch, fail_at=6)  # making the folder, opening, fsync, renaming, opening the folder, and its fsync
+    with pytest.raises(StorageFailed) as caught:
+        write_atomically(path, NEW)
+    assert path.read_bytes() == NEW
+    assert caught.value.message == f"file has been written, but the disk did not confirm that it lasts: {os.strerror(errno.EIO)}"
+    assert "untouched" not in caught.value.hint
+    assert "it may be the old one again" in caught.value.hint

@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import time
@@ -14,7 +15,7 @@ from rag_service.build import Built
 from rag_service.catalog import Catalog
 from rag_service.durable import in_use, unused
 from rag_service.errors import Conflict, Damaged
-from rag_service.manifest import verify_version
+from rag_service.manifest import read_build_facts, read_manifest, verify_version, write_manifest
 from rag_service.question import Question
 from rag_service.record import Lineage
 from rag_service.settings import Settings, load_settings
@@ -240,3 +241,47 @@ def test_what_was_noted_of_a_version_goes_with_it(catalog: Catalog, chosen: Sett
     assert all(catalog.notes_path("handbook", version).exists() for version in versions)
     swept(catalog)
     assert [version for version in versions if catalog.notes_path("handbook", version).exists()] == versions[-1:]
+
+
+KILLED_WRITER = """
+import os, signal, sys
+from pathlib import Path
+from rag_service.durable import write_atomically
+os.fsync = lambda descriptor: os.kill(os.getpid(), signal.SIGKILL)
+write_atomically(Path(sys.argv[1]), b"x")
+"""
+
+
+def test_what_killed_writers_left_goes_and_not_before_it_is_meant(catalog: Catalog, versions: list[str]) -> None:
+    active = catalog.active_id("handbook")
+    for written in (
+        catalog.active_path("handbook"), catalog.release_path("handbook", active), catalog.notes_path("handbook", versions[-1]),
+    ):  # fmt: skip
+        ended = subprocess.run([sys.executable, "-c", KILLED_WRITER, str(written)], check=False)
+        assert ended.returncode == -signal.SIGKILL
+
+    def left() -> list[str]:
+        return sorted(path.name for path in (catalog.root / "handbook").rglob("*.writing"))
+
+    assert [name.split(".")[1] for name in left()] == sorted(["ACTIVE", active, versions[-1]])
+    swept(catalog, dry_run=True)
+    assert len(left()) == 3
+    swept(catalog)
+    assert left() == []
+    assert catalog.active_id("handbook") == active
+
+
+def test_the_newest_stays_in_a_copy_that_kept_no_times_and_beside_what_is_no_version(
+    catalog: Catalog, build: Build, tmp_path: Path
+) -> None:
+    (tmp_path / "page.md").write_text("# Page\n\nThis edition was never served.\n")
+    newest = build(catalog.root, tmp_path / "page.md").manifest.version
+    folder, stray = catalog.version_folder("handbook", newest), catalog.version_folder("handbook", "0123456789ab")
+    write_manifest(folder, read_manifest(folder), read_build_facts(folder).model_copy(update={"built_at": "2030-01-01T00:00:00Z"}))
+    stray.mkdir()
+    for one in catalog.versions_folder("handbook").iterdir():
+        os.utime(one, (1, 1) if one == folder else (2_000_000_000, 2_000_000_000))  # in 2033
+    assert catalog.versions("handbook")[-2:] == [newest, stray.name]
+    found = whys(swept(catalog))
+    assert (found[newest], found["0123456789ab"]) == ("the newest", "")
+    assert not stray.exists()

@@ -30,12 +30,14 @@ from tests.doubles import HOLIDAYS
 from tests.failing_disk import (
     FailingDisk,
     How,
+    HowToRead,
     Switched,
     failing_disk,
     served_whole,
     switched_index,
     tried_activations,
     tried_builds,
+    tried_reads,
     tried_rollbacks,
     tried_sweeps,
 )
@@ -186,6 +188,20 @@ def test_whichever_operation_fails_or_is_the_last_everything_is_whole_and_the_ne
     ):  # fmt: skip
         outcomes = tried(disk, switched, new_root, how, step=1)
         say(f"{name}, {how}: {sum(outcomes.values())} operations, each in turn: {', '.join(f'{n} {what}' for what, n in outcomes.items())}")
+
+
+@pytest.mark.parametrize("how", get_args(HowToRead))
+def test_whichever_operation_fails_to_read_the_answer_is_the_right_one_or_there_is_none(
+    disk: FailingDisk, switched: Switched, tmp_path: Path, how: HowToRead, say: Say
+) -> None:
+    """F10."""
+
+    def new_root() -> Path:
+        return shutil.copytree(switched.root, tmp_path / "root", symlinks=True)
+
+    for verb in ("ask", "load"):
+        outcomes = tried_reads(disk, verb, new_root, how, step=1)
+        say(f"{verb}, {how}: {sum(outcomes.values())} operations, each in turn: {', '.join(f'{n} {what}' for what, n in outcomes.items())}")
 
 
 # Swaps under load

@@ -107,7 +107,7 @@ class Client(threading.Thread):
             self.acknowledged.erased.add(chosen)
 
     def _question(self) -> dict[str, Any]:
-        return {"question": f"How many days of holiday has employee {next(self._numbers)}?", "min_score": -1}
+        return {"question": f"How many days of holiday has employee {next(self._numbers)}?", "min_confidence": 0}
 
     def _heard(self, reply: Any) -> None:
         self.acknowledged.of(reply)

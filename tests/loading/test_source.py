@@ -1,4 +1,5 @@
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -46,6 +47,30 @@ def test_links_to_files_and_folders_are_reported_and_not_followed(write: Writer,
         ("folder", "symlink"),
         ("loop", "symlink"),
     ]
+
+
+def test_a_hard_link_is_a_file_like_any_other_wherever_else_it_has_a_name(write: Writer, folder: Path, tmp_path: Path) -> None:
+    """A6. The kernel keeps no record of which name was there first; what a link must not do is lead somewhere by its text."""
+    outside = tmp_path / "outside.md"
+    outside.write_text("# Outside\n\nWritten elsewhere.")
+    write("sub/page.md", "Page.")
+    (folder / "linked.md").hardlink_to(outside)
+    (folder / "sub" / "same.md").hardlink_to(folder / "sub" / "page.md")
+    items = list(load(folder))
+    assert [(document.id, document.title) for document in documents(items)] == [("linked.md", "Outside"), ("sub/page.md", "page")]
+    assert [(item.source, item.reason, item.detail) for item in skips(items)] == [("sub/same.md", "duplicate", "sub/page.md")]
+    copied = shutil.copytree(folder, tmp_path / "copied")
+    assert list(load(copied)) == items, "copies of them would have given the same"
+
+
+def test_a_hard_link_to_a_symbolic_link_is_not_followed_either(write: Writer, folder: Path, tmp_path: Path) -> None:
+    write("real.md", "Real.")
+    (tmp_path / "secret.md").write_text("Secret.")
+    (tmp_path / "link.md").symlink_to(tmp_path / "secret.md")
+    os.link(tmp_path / "link.md", folder / "linked.md", follow_symlinks=False)
+    items = list(load(folder))
+    assert [document.id for document in documents(items)] == ["real.md"]
+    assert [(item.source, item.reason) for item in skips(items)] == [("linked.md", "symlink")]
 
 
 def test_a_source_that_is_itself_a_link_is_followed(write: Writer, folder: Path, tmp_path: Path) -> None:
@@ -119,16 +144,24 @@ def test_a_file_that_vanishes_after_it_was_found_ends_the_loading_and_is_named_w
 
 
 @pytest.fixture
-def busy(write: Writer) -> Iterator[subprocess.Popen[bytes]]:
-    """A process that writes to a page of many megabytes all the time."""
-    page = write("log.md", "x" * 40_000_000)
+def busy(write: Writer, monkeypatch: pytest.MonkeyPatch) -> Iterator[subprocess.Popen[bytes]]:
+    """A process that writes to a page all the time, and that has its turn whenever the page is looked at, however busy the machine is."""
+    page = write("log.md", "x" * 1_000_000)
     code = "import os, sys\nfile = os.open(sys.argv[1], os.O_WRONLY | os.O_APPEND)\nprint()\nwhile True: os.write(file, b'y')"
-    writing = subprocess.Popen([sys.executable, "-uc", code, str(page)], stdout=subprocess.PIPE)
-    assert writing.stdout is not None
-    writing.stdout.readline()
-    yield writing
-    writing.kill()
-    writing.communicate()
+    look = os.fstat
+
+    def look_after_its_turn(descriptor: int) -> os.stat_result:
+        before = look(descriptor)
+        while os.path.samestat(before, page.stat()) and writing.poll() is None and look(descriptor).st_size == before.st_size:
+            os.sched_yield()
+        return look(descriptor)
+
+    with subprocess.Popen([sys.executable, "-uc", code, str(page)], stdout=subprocess.PIPE) as writing:
+        assert writing.stdout is not None
+        writing.stdout.readline()
+        monkeypatch.setattr(os, "fstat", look_after_its_turn)
+        yield writing
+        writing.kill()
 
 
 @pytest.mark.usefixtures("busy")
