@@ -2,6 +2,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from rag_service import sentences as module
+from rag_service.full_stops import ends_sentence
 from rag_service.sentences import sentences, stem, words
 
 
@@ -37,7 +39,26 @@ def test_sentences_end_where_a_reader_ends_them(text: str, expected: list[str]) 
     assert texts(text) == expected
 
 
-@given(st.text(st.one_of(st.sampled_from('.!?…。 \n\t"’)ae1'), st.characters()), max_size=200))
+@pytest.mark.parametrize(
+    "items",
+    [
+        ["First:", "- one", "- two. And more", "* three"],
+        ["1. Install it", "2. Run it"],
+        ["a) red", "b) blue"],
+        ["Intro", "# Heading", "• point", "– dash", "① circle"],
+    ],
+)
+def test_a_line_that_begins_with_the_mark_of_a_list_begins_a_new_sentence(items: list[str]) -> None:
+    assert texts("\n".join(items)) == [part for item in items for part in item.replace(". And", ".\0And").split("\0")]
+    assert texts("\r\n".join(items)) == texts("\n".join(items))
+
+
+@pytest.mark.parametrize("text", ["It is 5\n-3 or so", "so\n*very* good", "see\n#5"])
+def test_other_line_breaks_end_no_sentence(text: str) -> None:
+    assert texts(text) == [text]
+
+
+@given(st.text(st.one_of(st.sampled_from('.!?…。؟ \n\t"’»«)-ae1AZ中と'), st.characters()), max_size=200))
 def test_sentences_are_exact_slices_in_order_that_hold_every_visible_character(text: str) -> None:
     covered = [False] * len(text)
     position = 0
@@ -50,12 +71,35 @@ def test_sentences_are_exact_slices_in_order_that_hold_every_visible_character(t
 
 
 @pytest.mark.parametrize(
-    "unit", [".", "?!", '."', ".'x", "\n", "\n ", "e.g. ", "a.", "a. ", "...x", "a-", "_", "[1", "。", "( ", ".)", "\n\n\t", "x"]
+    "unit",
+    [
+        *(".", "?!", '."', ".'x", "\n", "\n ", "e.g. ", "a.", "a. ", "...x", "a-", "_", "[1", "。", "( ", ".)", "\n\n\t", "x"),
+        *("z. B. ", "3. ", "A. ", '." "', "。」", "。」と", ". »", ".[1]", "\n- ", "\n1. ", "\n  ", "U.S. The ", ".  ", "am 3. X ", "I. a"),
+    ],
 )
-def test_a_hundred_thousand_characters_of_anything_are_no_trouble(unit: str) -> None:
+def test_a_hundred_thousand_characters_of_anything_are_no_trouble(unit: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[tuple[int, int]] = []
+
+    def counted(text: str, begin: int, stop: int, after: int, end: int) -> bool:
+        asked.append((stop, after))
+        return ends_sentence(text, begin, stop, after, end)
+
+    monkeypatch.setattr(module, "ends_sentence", counted)
     text = unit * (100_000 // len(unit)) + "x"
-    assert sentences(text)[-1].end == len(text)
+    found = sentences(text)
+    assert found[-1].end == len(text)
+    assert sum(len(sentence.text) for sentence in found) <= len(text)
+    assert asked == sorted(set(asked))  # each full stop is looked at once
+    assert sum(after - stop for stop, after in asked) <= len(text)
     assert words(text)
+
+
+def test_what_is_looked_at_around_a_full_stop_does_not_grow_with_the_text() -> None:
+    long = "word " * 50_000
+    text = f"{long}z. B. Berlin. {long}"
+    stop = text.index("z.") + 1
+    near = slice(stop - 500, stop + 500)
+    assert ends_sentence(text, 0, stop, stop + 1, len(text)) == ends_sentence(text[near], 0, 500, 501, 1000)
 
 
 @pytest.mark.parametrize(

@@ -48,7 +48,9 @@ class SentenceTransformersEmbedder:
         if dimension is None:
             raise Mismatch(f"{name} does not say how many dimensions its vectors have", hint="choose another model")
         self.dimension: int = dimension
-        self.window_tokens: int = model.max_seq_length or 512
+        self.window_tokens: int = _window_tokens(model)
+        if model.max_seq_length is not None and self.window_tokens < model.max_seq_length:
+            model.max_seq_length = self.window_tokens
         self.query_prefix: str = model.prompts.get("query", "")
         self.passage_prefix: str = model.prompts.get("document", model.prompts.get("passage", ""))
         prefixes = (self.query_prefix, self.passage_prefix)
@@ -138,6 +140,17 @@ def plain_tokenizer(model: SentenceTransformer) -> Tokenizer:
     tokenizer.no_truncation()
     tokenizer.no_padding()
     return tokenizer
+
+
+def _window_tokens(model: SentenceTransformer) -> int:
+    """Special tokens included. Models of the RoBERTa family number positions from behind the padding token on, so they read fewer tokens
+    than they have positions; one that was saved without its window says the latter, and breaks on the last two.
+    """
+    told = model.max_seq_length or 512
+    embeddings = getattr(getattr(model[0], "auto_model", None), "embeddings", None)
+    positions = getattr(embeddings, "position_embeddings", None)
+    padding = getattr(positions, "padding_idx", None)
+    return told if positions is None or padding is None else min(told, int(positions.num_embeddings) - int(padding) - 1)
 
 
 def require_build_extra() -> None:

@@ -197,10 +197,10 @@ def test_a_name_without_a_known_provider_is_refused(spec: str) -> None:
 
 
 def test_a_provider_whose_package_is_missing_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "langchain_openai", None)  # whether or not it is installed
-    with pytest.raises(MissingDependency, match="langchain-openai") as caught:
-        LangChainEmbedder.from_spec("openai:text-embedding-3-small")
-    assert caught.value.hint == "pip install langchain-openai"
+    monkeypatch.setitem(sys.modules, "langchain_mistralai", None)  # whether or not it is installed; no other test has LangChain cache it
+    with pytest.raises(MissingDependency, match="langchain-mistralai") as caught:
+        LangChainEmbedder.from_spec("mistralai:mistral-embed")
+    assert caught.value.hint == "pip install langchain-mistralai"
 
 
 def test_a_model_by_name_is_opened_under_that_name(monkeypatch: pytest.MonkeyPatch) -> None:
