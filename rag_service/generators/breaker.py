@@ -11,6 +11,7 @@ from typing import Literal
 from rag_service.cancellation import Cancellation
 from rag_service.errors import DeadlineExceeded, GeneratorFailed, GeneratorPaused
 from rag_service.generators.refused import PromptRefused
+from rag_service.generators.wrapped import Wrapped
 from rag_service.ports import Generator
 from rag_service.types import NO_SAMPLING, Completion, Prompt, Sampling
 
@@ -19,7 +20,7 @@ _TRIAL_RETRY_AFTER_S = 1.0
 """What is said to those who come while the trial runs: nobody knows how long it takes."""
 
 
-class Breaker:
+class Breaker(Wrapped):
     """Port `Generator`: another one, and not a byte of its answers is changed. Any thread may call it.
 
     After `failures` failed calls in a row it refuses calls for `pause_s` seconds. Then one call is let through on trial, and its
@@ -37,7 +38,7 @@ class Breaker:
         now: Callable[[], float] = time.monotonic,
     ) -> None:
         """`now` gives seconds on the clock that deadlines are on."""
-        self._generator = generator
+        super().__init__(generator)
         self._failures = failures
         self._pause_s = pause_s
         self._least_s = least_s
@@ -46,29 +47,6 @@ class Breaker:
         self._failed = 0
         self._paused_until_s: float | None = None
         self._trial_runs = False
-
-    @property
-    def name(self) -> str:
-        return self._generator.name
-
-    @property
-    def digest(self) -> str:
-        return self._generator.digest
-
-    @property
-    def parameters(self) -> dict[str, str | int | float | None]:
-        return self._generator.parameters
-
-    def count_tokens(self, text: str) -> int:
-        return self._generator.count_tokens(text)
-
-    @property
-    def context_tokens(self) -> int:
-        return self._generator.context_tokens
-
-    @property
-    def follows_instructions(self) -> bool:
-        return self._generator.follows_instructions
 
     def generate(
         self,
@@ -87,7 +65,7 @@ class Breaker:
         reader = None if write is None else _Reader(write, self._now)
         began_s = self._now()
         try:
-            completion = self._generator.generate(prompt, sampling=sampling, deadline_s=deadline_s, cancellation=cancellation, write=reader)
+            completion = self._inner.generate(prompt, sampling=sampling, deadline_s=deadline_s, cancellation=cancellation, write=reader)
             verdict = "works"
             return completion
         except (GeneratorFailed, DeadlineExceeded) as error:

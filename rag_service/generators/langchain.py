@@ -16,7 +16,8 @@ from langchain_core.messages.ai import UsageMetadata, add_usage
 
 from rag_service.cancellation import Cancellation
 from rag_service.digests import digest_json
-from rag_service.errors import InvalidSettings, MissingDependency, RagError
+from rag_service.errors import GeneratorFailed, InvalidSettings, MissingDependency, RagError
+from rag_service.generators.bounded_http import bounded_client
 from rag_service.generators.declined import declined
 from rag_service.generators.detached import CallerLeft, DetachedCalls, Tell
 from rag_service.generators.provider_errors import redacted, translated
@@ -114,6 +115,8 @@ class LangChainGenerator:
             sent = {_OLLAMA_NAMES.get(key, key): value for key, value in sent.items()} | {"client_kwargs": {"timeout": timeout_s}}
         else:
             sent |= {"timeout": timeout_s, "max_retries": max_retries}
+        if spec.startswith("openai:"):
+            sent |= _bounded()
         model = _chat_model(spec, sent)
         return cls(
             model,
@@ -196,7 +199,10 @@ class LangChainGenerator:
             model, others = _sampling_as(self._model, sampling, ollama=self._name.startswith("ollama:"))
             if self._takes_headers and (traceparent := current_traceparent()) is not None:
                 others["extra_headers"] = {"traceparent": traceparent}
-            return _streamed(model, messages, others, tell) if streamed else _whole(model, messages, others)
+            reply = _streamed(model, messages, others, tell) if streamed else _whole(model, messages, others)
+            if streamed and self._name.startswith("openai:") and not reply.reason:
+                raise GeneratorFailed(f"{self._name} broke off before the end of the answer", stage="generate")
+            return reply
         except CallerLeft:
             raise
         except RagError as error:
@@ -206,26 +212,46 @@ class LangChainGenerator:
 
 
 def _whole(model: BaseChatModel, messages: list[BaseMessage], others: Mapping[str, Any]) -> _Reply:
-    message = model.invoke(messages, **others)
+    message = _answer(model.invoke(messages, **others))
     said = Transcript()
     said.add(str(message.text))
-    return _Reply(said.end(), _finish_reason(message), _model_name(message), message.usage_metadata)
+    text = said.end()
+    _check_no_tool_instead(text, called=bool(message.tool_calls or message.invalid_tool_calls))
+    return _Reply(text, _finish_reason(message), _model_name(message), message.usage_metadata)
 
 
 def _streamed(model: BaseChatModel, messages: list[BaseMessage], others: Mapping[str, Any], tell: Tell) -> _Reply:
     """LangChain's own sum of chunks would repeat a finish reason that is told twice: `stopstop`."""
     said = Transcript(tell)
-    reason, name = "", ""
+    reason, name, called = "", "", False
     usage: UsageMetadata | None = None
     stream = cast("Generator[AIMessageChunk]", model.stream(messages, **others))
     with closing(stream) as chunks:
         for chunk in chunks:
             tell("")
+            part = _answer(chunk)
+            called = called or bool(part.tool_calls or part.invalid_tool_calls)
             reason = _finish_reason(chunk) or reason
             name = _model_name(chunk) or name
             usage = add_usage(usage, chunk.usage_metadata) if chunk.usage_metadata else usage
             said.add(str(chunk.text))
-    return _Reply(said.end(), reason, name, usage)
+    text = said.end()
+    _check_no_tool_instead(text, called=called)
+    return _Reply(text, reason, name, usage)
+
+
+def _answer(message: object) -> AIMessage:
+    """Raises `GeneratorFailed` for what is said in another role than the model's: LangChain takes whatever role the provider names."""
+    if isinstance(message, AIMessage):
+        return message
+    role = getattr(message, "role", getattr(message, "type", "unknown"))
+    raise GeneratorFailed(f"the provider answered in the role {str(role)[:20]!r}", stage="generate")
+
+
+def _check_no_tool_instead(text: str, *, called: bool) -> None:
+    """A call beside a text is ignored; without a text it is no answer, and no statement that there is none either."""
+    if called and not text.strip():
+        raise GeneratorFailed("the model called a tool instead of answering; it was offered none", stage="generate")
 
 
 def _sampling_as(model: BaseChatModel, sampling: Sampling, *, ollama: bool) -> tuple[BaseChatModel, dict[str, Any]]:
@@ -272,6 +298,13 @@ def _check_settings(spec: str, *, base_url: str | None, max_tokens: int, context
                 hint="give keys in the provider's environment variable",
                 param="base_url",
             )
+
+
+def _bounded() -> dict[str, object]:
+    try:
+        return {"http_client": bounded_client()}
+    except ImportError:
+        return {}  # what is missing is said when the model is made
 
 
 def _chat_model(spec: str, sent: Mapping[str, Any]) -> BaseChatModel:

@@ -36,6 +36,7 @@ _BATCH_TOKENS = 256
 """Tokens of a prompt that are read in one go: a run can be stopped only between batches. Larger ones were no faster."""
 _WAIT_POLICY = "OMP_WAIT_POLICY"
 _GGUF_MAGIC = b"GGUF"
+_SETTLE_S = 0.1
 
 
 class LlamaServer:
@@ -100,7 +101,9 @@ class LlamaServer:
                 for connection in self._open_calls:
                     connection.hang_up()
                 self._change.wait(timeout=0.1)  # and again: a call may have been about to connect
-            # llama.cpp joins its threads here with the GIL held: with a caller still connected this would never return.
+            # llama.cpp joins its threads here with the GIL held: with a caller still connected this would never return, nor where one of
+            # them is just about to take the GIL, so those that served a call until now get time to end.
+            time.sleep(_SETTLE_S)
             self._handle = None
 
     def _post(self, path: str, body: Mapping[str, object], *, wanted: str, timeout_s: float) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""A failure that says nothing against the model: it works, and will not or cannot do this one prompt."""
+"""Failures that will come again: of one prompt, or of every prompt until somebody changes the settings."""
 
 from rag_service.errors import GeneratorFailed
 
@@ -7,3 +7,7 @@ class PromptRefused(GeneratorFailed):
     """The prompt is too long, its answer was withheld, or the provider calls the request itself wrong. A `Breaker` counts it as a
     sign of life: whoever sends prompts that are refused must not get the model paused for everybody.
     """
+
+
+class ProviderRefused(GeneratorFailed):
+    """The key is wrong or may not do this, or there is no such model or address: asking again changes nothing."""

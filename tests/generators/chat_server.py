@@ -20,6 +20,9 @@ class Scene:
     pieces: Iterable[str] = ("In France ", "[1].")
     finish_reason: str = "stop"
     status: int = 200
+    first: list[tuple[int, dict[str, str]]] = field(default_factory=list)
+    """Statuses and headers of the first replies, which say that it went wrong; each is taken off when it has been sent."""
+    reply_headers: dict[str, str] = field(default_factory=dict)
     raw: Iterable[bytes] | None = None
     """Sent as it is, in place of a reply that is made of `pieces`."""
     before_piece: Callable[[int], object] = lambda _: None
@@ -48,16 +51,19 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         scene.asked.append({"path": self.path, **body})
         scene.headers.append({name.lower(): value for name, value in self.headers.items()})
         streamed = bool(body.get("stream"))
-        if scene.raw is not None:
+        status, reply_headers = scene.first.pop(0) if scene.first else (scene.status, scene.reply_headers)
+        if scene.raw is not None and status == 200:
             parts = scene.raw
-        elif scene.status != 200:
+        elif status != 200:
             parts = [json.dumps({"error": {"message": "it went wrong", "type": "server_error"}}).encode()]
         elif streamed:
             parts = _events(scene, with_usage=bool((body.get("stream_options") or {}).get("include_usage")))
         else:
             parts = [json.dumps(_completion(scene)).encode()]
-        self.send_response(scene.status)
-        self.send_header("Content-Type", "text/event-stream" if streamed and scene.status == 200 else "application/json")
+        self.send_response(status)
+        self.send_header("Content-Type", "text/event-stream" if streamed and status == 200 else "application/json")
+        for name, value in reply_headers.items():
+            self.send_header(name, value)
         self.send_header("Transfer-Encoding", "chunked")
         self.end_headers()
         try:
@@ -74,7 +80,12 @@ class _Handler(http.server.BaseHTTPRequestHandler):
 
 
 def event(content: str, finish_reason: str | None = None) -> bytes:
-    choice = {"index": 0, "delta": {"role": "assistant", "content": content}, "finish_reason": finish_reason}
+    return delta({"role": "assistant", "content": content}, finish_reason)
+
+
+def delta(said: dict[str, Any], finish_reason: str | None = None) -> bytes:
+    """An event of a stream, whatever is said in it."""
+    choice = {"index": 0, "delta": said, "finish_reason": finish_reason}
     return _data({"id": "c1", "object": "chat.completion.chunk", "created": 1, "model": "tiny-2026", "choices": [choice]})
 
 
@@ -96,6 +107,12 @@ def _completion(scene: Scene) -> dict[str, Any]:
     message = {"role": "assistant", "content": "".join(scene.pieces)}
     choice = {"index": 0, "message": message, "finish_reason": scene.finish_reason}
     return {"id": "c1", "object": "chat.completion", "created": 1, "model": "tiny-2026", "choices": [choice], "usage": USAGE}
+
+
+def completion_of(message: dict[str, Any], finish_reason: str = "stop") -> bytes:
+    """A whole reply, whatever its message is."""
+    choice = {"index": 0, "message": message, "finish_reason": finish_reason}
+    return json.dumps({"id": "c1", "object": "chat.completion", "created": 1, "model": "tiny-2026", "choices": [choice]}).encode()
 
 
 @contextmanager

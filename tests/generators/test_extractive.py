@@ -75,9 +75,10 @@ def test_a_code_block_comes_along_with_the_sentence_that_announces_it_blank_line
     assert "run this command:\n\n```bash\npasswd --expire $USER\n\nexit\n```\n\n[1]" in completion.text
 
 
-def test_code_that_no_sentence_announces_is_not_quoted(generator: ExtractiveGenerator) -> None:
-    completion = generator.generate(prompt("How do I expire a password?", "```\nexpire a password please\n```"))
-    assert completion.declined
+def test_code_that_no_sentence_announces_is_quoted_alone_and_whole(generator: ExtractiveGenerator) -> None:
+    code = "```\n# expire a password\n\npasswd --expire $USER\n```"
+    completion = generator.generate(prompt("How do I expire a password?", f"Visitors sign the book.\n\n{code}\n\nThey wear a badge."))
+    assert completion.text == f"{code}\n\n[1]"
 
 
 @pytest.mark.parametrize(
@@ -109,7 +110,7 @@ def test_a_question_of_stop_words_alone_is_no_trouble(generator: ExtractiveGener
 @pytest.mark.parametrize("most", [1, 2, 3])
 def test_no_more_sentences_are_quoted_than_allowed(embedder: OnnxEmbedder, most: int) -> None:
     passages = [f"The holiday of team {letter} lasts 28 days. Holiday days of team {letter} expire." for letter in "abcd"]
-    completion = ExtractiveGenerator(embedder, max_sentences=most, keep=0.0).generate(prompt("How many days of holiday?", *passages))
+    completion = ExtractiveGenerator(embedder, max_sentences=most, margin=100.0).generate(prompt("How many days of holiday?", *passages))
     assert len(quotes(completion)) == most
 
 
@@ -120,7 +121,7 @@ def test_a_sentence_that_two_passages_hold_is_quoted_once(generator: ExtractiveG
 
 
 def test_two_sentences_of_one_passage_stay_in_the_order_in_which_they_were_written(embedder: OnnxEmbedder) -> None:
-    generator = ExtractiveGenerator(embedder, keep=0.0)
+    generator = ExtractiveGenerator(embedder, margin=100.0)
     completion = generator.generate(prompt("When do unused holiday days expire?", LEAVE))
     assert quotes(completion) == ["Every employee has 28 days of paid holiday a year.", "Unused days expire on 31 March."]
 
@@ -173,7 +174,7 @@ def test_the_digest_changes_with_every_parameter(embedder: OnnxEmbedder) -> None
     variants = [
         ExtractiveGenerator(embedder),
         ExtractiveGenerator(embedder, max_sentences=3),
-        ExtractiveGenerator(embedder, keep=0.5),
+        ExtractiveGenerator(embedder, margin=0.5),
         ExtractiveGenerator(embedder, least_score=0.1),
     ]
     assert len({generator.digest for generator in variants}) == 4

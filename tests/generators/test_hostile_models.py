@@ -1,15 +1,19 @@
 """Models that say nothing, nonsense, far too much, or what cannot be written down: behind an OpenAI-compatible door."""
 
+import gzip
 import itertools
 import json
+import threading
+import time
 from collections.abc import Callable, Iterable, Iterator
 
 import pytest
 
-from rag_service.errors import GeneratorFailed
+from rag_service.errors import DeadlineExceeded, GeneratorFailed
+from rag_service.generators.bounded_http import MAX_REPLY_BYTES, bounded
 from rag_service.generators.langchain import LangChainGenerator
 from rag_service.types import Completion, Prompt
-from tests.generators.chat_server import Scene, event, providing, until
+from tests.generators.chat_server import Scene, completion_of, delta, event, providing, until
 
 PROMPT = Prompt(system="Answer from the passages.", user="[1] Paris is in France.", question="Where is Paris?", passages=())
 
@@ -117,3 +121,82 @@ def test_a_connection_that_breaks_in_the_middle_of_a_stream_is_a_failure_and_not
     with pytest.raises(GeneratorFailed):
         ask(Scene(raw=broken()), write=told.append)
     assert told == ["Paris is no"]
+
+
+CALL = {"id": "call_1", "type": "function", "function": {"name": "delete_everything", "arguments": "{}"}}
+
+
+@pytest.mark.parametrize("role", ["user", "system", "tool", "wizard"])
+def test_an_answer_in_another_role_than_the_models_is_a_failure(role: str) -> None:
+    with pytest.raises(GeneratorFailed, match="in the role"):
+        ask(Scene(raw=[completion_of({"role": role, "content": "Paris [1].", "tool_call_id": "x"})]))
+
+
+def test_a_stream_in_the_users_role_is_a_failure() -> None:
+    told: list[str] = []
+    with pytest.raises(GeneratorFailed, match="in the role"):
+        ask(Scene(raw=[delta({"role": "user", "content": "Paris [1]."}), delta({}, "stop"), b"data: [DONE]\n\n"]), write=told.append)
+    assert told == []
+
+
+@pytest.mark.parametrize("streams", [False, True])
+def test_a_tool_call_in_place_of_an_answer_is_a_failure_and_no_abstention(streams: bool) -> None:
+    whole = completion_of({"role": "assistant", "content": None, "tool_calls": [CALL]}, "tool_calls")
+    pieces = [delta({"role": "assistant", "tool_calls": [{"index": 0, **CALL}]}), delta({}, "tool_calls"), b"data: [DONE]\n\n"]
+    with pytest.raises(GeneratorFailed, match="it was offered none"):
+        ask(Scene(raw=pieces if streams else [whole]), write=(lambda _: None) if streams else None)
+
+
+def test_a_tool_call_beside_an_answer_is_not_looked_at() -> None:
+    message = {"role": "assistant", "content": "Paris [1].", "tool_calls": [CALL]}
+    assert ask(Scene(raw=[completion_of(message, "tool_calls")])).text == "Paris [1]."
+
+
+@pytest.mark.parametrize("end", [[], [b"data: [DONE]\n\n"]], ids=["nothing more", "done"])
+def test_a_stream_that_ends_without_saying_why_is_a_failure_and_not_half_an_answer(end: list[bytes]) -> None:
+    told: list[str] = []
+    with pytest.raises(GeneratorFailed, match="broke off"):
+        ask(Scene(raw=[event("Paris is no"), *end]), write=told.append)
+    assert told == ["Paris is no"]
+
+
+@pytest.mark.parametrize("streams", [False, True])
+def test_a_reply_without_end_is_left_before_it_fills_the_memory(streams: bool) -> None:
+    """White space, which no limit on text or pieces sees."""
+    scene = Scene(raw=itertools.repeat(b" " * 2**16, 10 * MAX_REPLY_BYTES // 2**16))
+    with providing(scene) as base_url:
+        generator = LangChainGenerator.open("openai:tiny", base_url=base_url, timeout_s=20)
+        with pytest.raises(GeneratorFailed) as caught:
+            generator.generate(PROMPT, write=(lambda _: None) if streams else None)
+        assert until(scene.hung_up.is_set)
+    assert "16 MiB" in caught.value.message
+    assert scene.sent <= 2 * MAX_REPLY_BYTES // 2**16
+
+
+def test_of_a_reply_just_so_long_every_byte_is_read() -> None:
+    assert sum(map(len, bounded([b"x" * MAX_REPLY_BYTES]))) == MAX_REPLY_BYTES
+    with pytest.raises(GeneratorFailed, match="16 MiB"):
+        list(bounded([b"x" * MAX_REPLY_BYTES, b"x"]))
+
+
+def test_a_compressed_reply_is_not_unpacked() -> None:
+    bomb = gzip.compress(b" " * 50_000_000)
+    scene = Scene(raw=[bomb], reply_headers={"Content-Encoding": "gzip"})
+    with pytest.raises(GeneratorFailed, match="compressed"):
+        ask(scene)
+    assert scene.headers[0]["accept-encoding"] == "identity"
+
+
+@pytest.mark.parametrize("streams", [False, True])
+def test_a_provider_that_hangs_is_left_at_the_deadline(streams: bool) -> None:
+    leave = threading.Event()
+
+    def hangs() -> Iterator[bytes]:
+        leave.wait(30)
+        yield b""
+
+    with providing(Scene(raw=hangs())) as base_url:
+        generator = LangChainGenerator.open("openai:tiny", base_url=base_url, timeout_s=60)
+        with pytest.raises(DeadlineExceeded):
+            generator.generate(PROMPT, deadline_s=time.monotonic() + 0.3, write=(lambda _: None) if streams else None)
+        leave.set()

@@ -16,6 +16,7 @@ from langchain_core.outputs import ChatGeneration, ChatGenerationChunk, ChatResu
 
 from rag_service.cancellation import Cancellation
 from rag_service.errors import Cancelled, DeadlineExceeded, GeneratorFailed, InvalidSettings, MissingDependency
+from rag_service.generators.bounded_http import bounded_client
 from rag_service.generators.langchain import LangChainGenerator
 from rag_service.generators.refused import PromptRefused
 from rag_service.types import Prompt, Sampling, Usage
@@ -466,6 +467,7 @@ class TestWithAProvider:
             "base_url": "http://host:1/v1",
             "timeout": 7,
             "max_retries": 0,
+            "http_client": bounded_client(),
         }
         assert generator.name == "openai:gpt-5"
         assert generator.parameters["temperature"] is None
