@@ -11,7 +11,7 @@ PHOENIX := .venv-phoenix
 PHOENIX_VERSION := 20.26.1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup encoder demo run test fuzz crash phoenix screenshots openapi lint format cover eval bench bench-load image constraints clean
+.PHONY: help setup encoder demo run test fuzz crash phoenix screenshots openapi lint format cover eval eval-quality bench bench-load image constraints clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -37,8 +37,10 @@ demo: encoder ## Build the demo index from docs/, unless it is there
 run: demo ## Serve the demo index on http://127.0.0.1:8000
 	@exec $(BIN)/rag-service serve --name demo --host $(HOST) --port $(PORT) --indexes $(INDEXES)
 
-test: encoder ## Run the tests
-	@$(BIN)/python -m pytest -q
+# A file of tests stays in one process, which shares what its tests share, and takes less than 3 GB of memory. Threads that wait for
+# each other do not spin meanwhile: other processes need the core.
+test: encoder ## Run the tests, on every core up to four
+	@OMP_WAIT_POLICY=passive $(BIN)/python -m pytest -q --numprocesses logical --maxprocesses 4 --dist loadfile
 
 fuzz: encoder ## Ask a running service in every way that its OpenAPI document allows, and in many that it does not
 	@$(BIN)/python -m pytest -q tests/fuzz/fuzz_service.py
@@ -79,6 +81,9 @@ cover: encoder ## Run the tests and report coverage
 
 eval: demo ## Score the demo index on its bundled questions
 	@RAG_INDEXES=$(INDEXES) $(BIN)/python -m eval run eval/datasets/demo.jsonl --name demo
+
+eval-quality: encoder ## Measure retrieval, answers, confidence, support, injection on ../shared/data into docs/quality.md (half an hour)
+	@$(BIN)/python -m benchmarks.answers
 
 bench: encoder ## Measure the encoder, start-up and quality (uses ../shared/data where it is there)
 	@$(BIN)/python -m benchmarks

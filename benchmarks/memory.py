@@ -44,9 +44,9 @@ async def _ask_many(served: Served, numbers: "itertools.count[int]", count: int)
             for _ in left:
                 began_s = time.perf_counter()
                 number = next(numbers)
-                min_score = 0.35 if number % ANSWERED_EVERY == 0 else 0.99
+                min_confidence = 0.35 if number % ANSWERED_EVERY == 0 else 0.99
                 question = f"How do I roll back to release number {number} of the index?"
-                status, body = await connection.ask(question, top_k=1, min_score=min_score)
+                status, body = await connection.ask(question, top_k=1, min_confidence=min_confidence)
                 if status != 200:
                     raise RuntimeError(f"{status}: {body.decode()}")
                 took_ms.append((time.perf_counter() - began_s) * 1000)

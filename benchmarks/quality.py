@@ -1,4 +1,4 @@
-"""nDCG@10 of dense retrieval on squad2 and scifact, int8 against fp32: what decides that int8 may be the default.
+"""nDCG@10 of retrieval on squad2 and scifact, int8 against fp32: what decides that int8 may be the default.
 
 Uses the question sets in ../shared/data and says so where they are absent.
 """

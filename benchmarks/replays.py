@@ -87,7 +87,7 @@ def _questions(pipeline: Pipeline, name: str) -> Iterator[tuple[str, Question]]:
         match number % 5:
             case 0:
                 own = Sampling(max_tokens=24, seed=number) if pipeline.generator.parameters else Sampling()
-                yield "with settings", Question(text, top_k=3 + number % 7, min_score=0.2, sampling=own)
+                yield "with settings", Question(text, top_k=3 + number % 7, min_confidence=0.2, sampling=own)
             case 1:
                 turns = (Turn("user", before), Turn("assistant", "The documents say a little about that."))
                 yield "follow-up", Question(f"And {text[0].lower()}{text[1:]}", history=turns)

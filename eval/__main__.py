@@ -43,7 +43,7 @@ LimitOption = Annotated[int | None, typer.Option(min=1, help="Ask the first N qu
 DepthOption = Annotated[int, typer.Option(min=DEEPEST_CUT, max=10_000, help="Chunks to retrieve for the retrieval metrics.")]
 RetrievalOnlyOption = Annotated[bool, typer.Option("--retrieval-only", help="Search, but ask for no answers.")]
 TopKOption = Annotated[int | None, typer.Option("--top-k", "-k", help="Passages to answer from.", show_default=False)]
-MinScoreOption = Annotated[float | None, typer.Option(help="Cosine below which to abstain.", show_default=False)]
+MinConfidenceOption = Annotated[float | None, typer.Option(help="Confidence below which to abstain, 0 to 1.", show_default=False)]
 JsonFileOption = Annotated[
     Path | None, typer.Option("--json", help="Write the whole report, with a row per question, to a file.", show_default=False)
 ]
@@ -66,13 +66,13 @@ def run(
     depth: DepthOption = DEFAULT_DEPTH,
     retrieval_only: RetrievalOnlyOption = False,
     top_k: TopKOption = None,
-    min_score: MinScoreOption = None,
+    min_confidence: MinConfidenceOption = None,
     json_file: JsonFileOption = None,
     indexes: IndexesOption = None,
 ) -> None:
     """Ask every question of a set and score what comes back: retrieval, answers, abstention, latency.
 
-    The active release of the index is measured. --top-k and --min-score measure one that differs in them; it has an id of its own
+    The active release of the index is measured. --top-k and --min-confidence measure one that differs in them; it has an id of its own
     and is not stored.
 
     A row of a JSONL file: {"id": "q1", "question": "…", "answers": ["…"], "relevant_ids": ["doc-7"], "answerable": true}. Only id and
@@ -85,10 +85,10 @@ def run(
     Example: python -m eval run scifact/ --name scifact --split test --retrieval-only
     """
     with BarProgress() as progress, errors_in_words(interrupted=lambda: interrupted(progress)):
-        settings = load_settings(name=name, indexes=indexes, top_k=top_k, min_score=min_score)
+        settings = load_settings(name=name, indexes=indexes, top_k=top_k, min_confidence=min_confidence)
         question_set = read_questions(questions, split=split)
         _check_target(json_file)
-        pipeline, notes = _open(settings, top_k=top_k, min_score=min_score)
+        pipeline, notes = _open(settings, top_k=top_k, min_confidence=min_confidence)
         report = evaluate(
             pipeline, question_set, depth=depth, limit=limit, answers=not retrieval_only, timeout_s=settings.timeout_s, progress=progress
         )
@@ -104,13 +104,13 @@ def interrupted(progress: BarProgress) -> str:
     return f"interrupted {reached}; nothing was written"
 
 
-def _open(settings: Settings, *, top_k: int | None, min_score: float | None) -> tuple[Pipeline, list[str]]:
+def _open(settings: Settings, *, top_k: int | None, min_confidence: float | None) -> tuple[Pipeline, list[str]]:
     """The active release, or one that differs from it as told, opened; and what to say about it."""
     from rag_service.wiring.releases import open_release  # loads FAISS, which reads OMP_NUM_THREADS then
 
     catalog = Catalog(settings.indexes)
     active = catalog.release(settings.name, catalog.active_id(settings.name))
-    release = _overridden(active, top_k=top_k, min_score=min_score)
+    release = _overridden(active, top_k=top_k, min_confidence=min_confidence)
     opened = open_release(settings, catalog, settings.name, release)
     notes = []
     if release != active:
@@ -120,14 +120,14 @@ def _open(settings: Settings, *, top_k: int | None, min_score: float | None) -> 
     return opened.pipeline, notes
 
 
-def _overridden(release: Release, *, top_k: int | None, min_score: float | None) -> Release:
-    given = {"top_k": top_k, "min_score": min_score}
+def _overridden(release: Release, *, top_k: int | None, min_confidence: float | None) -> Release:
+    given = {"top_k": top_k, "min_confidence": min_confidence}
     changes = {name: value for name, value in given.items() if value is not None}
     return release.model_copy(update={"retrieval": release.retrieval.model_copy(update=changes)})
 
 
 def _shown(retrieval: Retrieval) -> str:
-    return f"top_k {retrieval.top_k} and min_score {retrieval.min_score:g}"
+    return f"top_k {retrieval.top_k} and min_confidence {retrieval.min_confidence:g}"
 
 
 def _check_target(file: Path | None) -> None:

@@ -28,7 +28,7 @@ def _head(report: Report) -> Table:
     grid.add_column(style="dim", no_wrap=True)
     grid.add_column(overflow="fold")
     grid.add_row("index", Text(f"{index.name} {index.version}, {index.documents:,} documents, {index.chunks:,} chunks"))
-    made_of = f"{release.encoder.name}, {release.generator.name}, top_k {retrieval.top_k}, min_score {retrieval.min_score:g}"
+    made_of = f"{release.encoder.name}, {release.generator.name}, top_k {retrieval.top_k}, min_confidence {retrieval.min_confidence:g}"
     grid.add_row("release", Text(f"{report.release.id}: {made_of}"))
     split = f" {asked.split}" if asked.split else ""
     left_out = f"; {asked.n_left_out:,} without a judgement left out" if asked.n_left_out else ""

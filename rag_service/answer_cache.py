@@ -22,7 +22,7 @@ _RECORD_BYTES = 8_000
 """Of a record without its texts: the vector, the trace, the objects."""
 _CHUNK_BYTES = 1_500
 """Of a hit without its text."""
-_TRANSIENT = frozenset({"follow_up_not_rewritten"})
+_TRANSIENT = frozenset({"follow_up_not_rewritten", "generator_fell_back"})
 """Warnings of answers that would be better another time."""
 
 
@@ -94,7 +94,7 @@ def _key(pipeline: Pipeline, question: Question) -> Hashable:
         clean_question(question.text, max_chars=pipeline.max_question_chars),
         question.history,
         question.top_k,
-        question.min_score,
+        question.min_confidence,
         question.prompt,
         question.sampling,
     )

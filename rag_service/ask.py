@@ -17,28 +17,39 @@ from rag_service.citations import CitedAnswer, cite
 from rag_service.condense import condense
 from rag_service.digests import Json, digest_bytes, digest_json, digest_text
 from rag_service.errors import RagError
+from rag_service.injection import instructing
+from rag_service.links import unlinked
 from rag_service.ports import ChunkTable, Embedder, Generator, VectorStore
 from rag_service.prompt import Template, load_template, render
 from rag_service.question import Question, clean_question
 from rag_service.record import Attempt, Found, Lineage, Parameters, Record, Scope, Search, new_answer_id
 from rag_service.release import PromptRef
+from rag_service.retrieval import Retriever
 from rag_service.sampling import as_parameters, fitted
 from rag_service.stages import Stages, named
+from rag_service.support import assess
 from rag_service.telemetry.spans import answer_span_id, below, in_a_trace, span_of_answer, within
 from rag_service.telling import Tell, Telling
-from rag_service.types import NOT_COUNTED, Completion, Hit, Matrix, Notice, Prompt, Usage, Vector
+from rag_service.types import NOT_COUNTED, Completion, Hit, Matrix, Notice, Passage, Prompt, SentenceSupport, Usage, Vector
 
 
 @dataclass(frozen=True, slots=True, weakref_slot=True)
 class Pipeline:
     lineage: Lineage
     embedder: Embedder
-    store: VectorStore
-    chunks: ChunkTable
+    retriever: Retriever
     template: Template
     condense_template: Template
     generator: Generator
     max_question_chars: int
+
+    @property
+    def chunks(self) -> ChunkTable:
+        return self.retriever.chunks
+
+    @property
+    def store(self) -> VectorStore:
+        return self.retriever.store
 
     def ask(self, question: Question, tell: Tell | None = None) -> Record:
         """Answers or abstains. `tell` is given the events of the answer as they happen, in this thread.
@@ -97,6 +108,7 @@ class _Asking:
         self._parameters = self._parameters_used()
         self._scope: Scope | None = None
         self._condensing = NOT_COUNTED
+        self._confidence = 0.0
         self._text = ""
         self.query = ""
         self.vector: Vector
@@ -159,24 +171,35 @@ class _Asking:
             hits=hits,
             notices=tuple(self._notices),
             timings_ms=self._stages.timings_ms(),
+            confidence=self._confidence,
         )
 
     def answer(self, tell: Tell | None = None) -> Record:
         hits = self._retrieve()
         if tell is not None:
             tell(Found(self._answer_id, self._attempt(), self.query, hits))
-        reason = abstention.before_generation(hits, indexed_chunks=len(self._pipeline.store), min_score=self._parameters.min_score)
+        reason = abstention.before_generation(
+            hits,
+            indexed_chunks=len(self._pipeline.store),
+            confidence=self._confidence,
+            min_confidence=self._parameters.min_confidence,
+        )
         prompt = completion = cited = None
+        support: tuple[SentenceSupport, ...] = ()
         if reason is None:
             prompt = self._prompt(hits)
             shown = hits[: len(prompt.passages)]
+            strict = self._pipeline.lineage.release.checks.support == "strict"
             told = Telling(tell, shown) if tell is not None else None
-            completion = self._generate(prompt, told)
+            completion = self._generate(prompt, None if strict else told)  # what may be withheld is not told before it is checked
             reason = abstention.after_generation(completion)
             if reason is None:
-                cited = self._cite(completion, shown)
-                if told is not None:
-                    told.finish(cited)
+                cited, support = self._cite(completion, shown, prompt.passages)
+                reason = abstention.after_checks(support, strict=strict)
+            if reason is not None:
+                cited = None
+            elif told is not None and cited is not None:
+                told.finish(cited)
         return Record(
             answer_id=self._answer_id,
             attempt=self._attempt(),
@@ -197,6 +220,8 @@ class _Asking:
             notices=(*self._notices, *(cited.notices if cited else ())),
             usage=_total(self._condensing, completion.usage) if completion else self._condensing,
             timings_ms=self._stages.timings_ms(),
+            confidence=self._confidence,
+            support=support,
         )
 
     def _retrieve(self) -> tuple[Hit, ...]:
@@ -210,20 +235,20 @@ class _Asking:
             within = None if wanted is None else pipeline.chunks.select(wanted)
             index = pipeline.lineage.index
             self._scope = Scope(index.documents, index.chunks) if within is None else Scope(within.documents, len(within))
-            positions, scores = pipeline.store.search(self.vector, self._parameters.top_k, within)
-            chunks = pipeline.chunks.chunks(positions.tolist())
-            hits = tuple(Hit(chunk, round(float(score), 5)) for chunk, score in zip(chunks, scores, strict=True))
-            output(digest_json([[hit.chunk.id, hit.score] for hit in hits]))
-        return hits
+            found = pipeline.retriever.find(self.query, self.vector, self._parameters.top_k, within)
+            self._confidence = found.confidence
+            output(digest_json([found.confidence, *([hit.chunk.id, hit.score] for hit in found.hits)]))
+        return found.hits
 
     def _prompt(self, hits: tuple[Hit, ...]) -> Prompt:
         generator = self._pipeline.generator
         with self._stages.stage("prompt") as output:
             budget = generator.context_tokens
-            prompt, left_out = render(self._template, self.query, hits, budget_tokens=budget, count_tokens=generator.count_tokens)
-            if left_out:
-                detail = f"{left_out} of {len(hits)} passages did not fit into {budget} tokens"
-                self._notices.append(Notice("context_truncated", detail))
+            rendered = render(self._template, self.query, hits, budget_tokens=budget, count_tokens=generator.count_tokens)
+            prompt, truncated = rendered.prompt, rendered.notice(budget)
+            if truncated is not None:
+                self._notices.append(truncated)
+            self._notices.extend(instructing(prompt.passages))
             output(digest_json({"system": prompt.system, "user": prompt.user}))
         return prompt
 
@@ -239,28 +264,41 @@ class _Asking:
             )
             if completion.finish_reason == "length":
                 self._notices.append(Notice("answer_truncated", "the generator stopped at its token limit"))
+            self._notices.extend(completion.notices)
             output(digest_text(completion.text))
         return completion
 
-    def _cite(self, completion: Completion, hits: tuple[Hit, ...]) -> CitedAnswer:
+    def _cite(
+        self, completion: Completion, hits: tuple[Hit, ...], passages: tuple[Passage, ...]
+    ) -> tuple[CitedAnswer, tuple[SentenceSupport, ...]]:
+        """The checked answer, and how well the passages support each sentence of it."""
         with self._stages.stage("cite") as output:
-            cited = cite(completion, hits)
+            kept, removed = unlinked(completion, hits)
+            self._notices.extend(removed)
+            cited = cite(kept, hits)
+            support = assess(cited.text, cited.citations, passages, self._pipeline.embedder.embed_passages)
+            self._notices.extend(Notice("support_not_checked", note) for note in support.notes)
+            unsupported = sum(sentence.claims and sentence.level == "unsupported" for sentence in support.sentences)
+            if unsupported:
+                detail = f"{unsupported} of {len(support.sentences)} sentences are not supported by what they cite"
+                self._notices.append(Notice("sentence_unsupported", detail))
             places: list[Json] = [[citation.marker, citation.chunk.id, list(citation.quote_span)] for citation in cited.citations]
-            output(digest_json({"answer": cited.text, "citations": places}))
-        return cited
+            levels: list[Json] = [[*sentence.span, sentence.level] for sentence in support.sentences]
+            output(digest_json({"answer": cited.text, "citations": places, "support": levels}))
+        return cited, support.sentences
 
     def _parameters_used(self) -> Parameters:
         release, question, template = self._pipeline.lineage.release, self._question, self._template
         used = Parameters(
             top_k=release.retrieval.top_k if question.top_k is None else question.top_k,
-            min_score=release.retrieval.min_score if question.min_score is None else question.min_score,
+            min_confidence=release.retrieval.min_confidence if question.min_confidence is None else question.min_confidence,
             prompt=PromptRef(name=template.name, version=template.version, digest=template.digest),
             generator={**release.generator.parameters, **as_parameters(self._sampling)},
             filters=question.filters,
             access=question.access,
             overrides=(),
         )
-        replaced = [name for name in ("top_k", "min_score") if getattr(used, name) != getattr(release.retrieval, name)]
+        replaced = [name for name in ("top_k", "min_confidence") if getattr(used, name) != getattr(release.retrieval, name)]
         replaced += ["prompt"] if used.prompt != release.prompt else []
         replaced += [name for name, value in used.generator.items() if value != release.generator.parameters.get(name)]
         return replace(used, overrides=tuple(replaced))

@@ -6,7 +6,6 @@ settings give the same version, byte for byte, whatever was there before. It app
 nothing can be served from it.
 """
 
-import os
 import shutil
 import sqlite3
 import sys
@@ -22,14 +21,14 @@ from itertools import chain, islice
 from pathlib import Path
 from typing import Literal
 
-import numpy as np
-
 from rag_service import __version__
 from rag_service.catalog import Catalog
 from rag_service.deployment import numeric_class
 from rag_service.digests import Json, digest_json, digest_text, short_id
 from rag_service.durable import publish_folder, remove_stale_staging, staging_folder, storage_errors
 from rag_service.errors import Damaged, NotFound, NothingToIndex
+from rag_service.evidence import BATCH, EVIDENCE_FILES, Passages, keyword_part, sentence_part, write_evidence
+from rag_service.languages import Language, language_of
 from rag_service.manifest import (
     BUILD_FILE,
     CHUNKS_FILE,
@@ -47,6 +46,7 @@ from rag_service.manifest import (
     write_manifest,
 )
 from rag_service.ports import Chunker, Embedder, Progress
+from rag_service.relevance import UNRELATED, unrelated_cosine
 from rag_service.stored import list_files
 from rag_service.stores.chunks import write_chunk_table
 from rag_service.stores.embeddings import Embeddings
@@ -54,11 +54,13 @@ from rag_service.stores.faiss import build_parameters, kind_for, write_store
 from rag_service.stores.scratch import Scratch
 from rag_service.stores.table_difference import TableDifference, table_difference
 from rag_service.types import Document, DocumentFacts, Matrix, Skipped
+from rag_service.units import units
 
-_BATCH = 64
-"""Chunks handed to the embedder at a time; it embeds each alone, so this only sets how often progress is told."""
 _COPIES = 2
 """Of the vectors, that a store writes at most."""
+_LEAST_SHARE = 0.02
+_SENTENCES = 8
+"""Of a chunk, about, at most: each has a vector of one byte a dimension."""
 _LISTED_CHANGES = 20
 """Documents of each kind that are named beside the counts of what changed."""
 
@@ -73,6 +75,8 @@ class Recipe:
     chunker_part: Part
     loader_part: Part
     store: Literal["auto", "flat", "hnsw", "ivf"]
+    languages: tuple[Language, ...] = ()
+    """Whose words are stemmed; empty: those that the documents are in."""
     keep_embeddings: bool = True
     """For the next build of this index, and use what earlier ones kept."""
 
@@ -101,11 +105,19 @@ class _Tally:
     longest_chunk_tokens: int = 0
     embedded: int = 0
     reused: int = 0
+    languages: Counter[Language | None] = field(default_factory=Counter)
 
     def skip(self, skipped: Skipped) -> None:
         self.skips[skipped.reason] += 1
         if len(self.listed) < LISTED_SKIPS:
             self.listed.append(SkippedInput(source=skipped.source, reason=skipped.reason, detail=skipped.detail))
+
+    def languages_used(self, chosen: tuple[Language, ...]) -> tuple[Language, ...]:
+        """Those that were chosen, or those of at least a fiftieth of the documents; English where none is known."""
+        if chosen:
+            return tuple(sorted(set(chosen)))
+        least = self.languages.total() * _LEAST_SHARE
+        return tuple(sorted(language for language, count in self.languages.items() if language and count >= least)) or ("en",)
 
     def report(self) -> Skips:
         return Skips(by_reason=dict(sorted(self.skips.items())), listed=self.listed)
@@ -134,7 +146,7 @@ def build_index(
                 final = versions / manifest.version
                 existing = _intact(final)
                 if existing is not None:
-                    os.utime(final)  # it is the newest again: `index activate` without a version means this one
+                    catalog.note_rebuilt(name, manifest.version)  # `index activate` without a version means this one
                 else:
                     write_manifest(staged, manifest, facts)
                     _replace(staged, final)
@@ -196,17 +208,20 @@ def _write_version(
 ) -> Manifest:
     with Scratch.open(staged / "scratch.sqlite") as scratch:
         _load(documents, recipe.chunker, scratch, tally)
-        counts = Counts(**dict(zip(("documents", "chunks", "tokens"), scratch.counts(), strict=True)))
+        counts = Counts(**dict(zip(("documents", "chunks", "tokens"), scratch.counts(), strict=True)), sentences=0)
         if not counts.chunks:
             raise _nothing(tally)
         kind = kind_for(counts.chunks, recipe.store)
         progress.stage("Embedding", counts.chunks)
-        needed_bytes = (staged / "scratch.sqlite").stat().st_size + _COPIES * 4 * counts.chunks * recipe.embedder.dimension
-        with Embeddings.open(embeddings, dimension=recipe.embedder.dimension, reserved_bytes=needed_bytes) as kept:
-            vectors = _embed(scratch, recipe.embedder, kept, progress)
-            vector_files = write_store(staged, vectors, dimension=recipe.embedder.dimension, kind=kind)
-            kept.drop_unused((chunk.embedded_text for chunk in scratch.chunks()), counts.chunks)
+        dimension, languages = recipe.embedder.dimension, tally.languages_used(recipe.languages)
+        with Embeddings.open(embeddings, dimension=dimension, reserved_bytes=_reserved_bytes(staged, counts.chunks, dimension)) as kept:
+            passages = Passages(recipe.embedder, kept)
+            vector_files = write_store(staged, _embedded(scratch, passages, progress), dimension=dimension, kind=kind)
             tally.embedded, tally.reused = kept.added, kept.found
+            progress.stage("Sentences", counts.chunks)
+            sentences = write_evidence(staged, scratch, passages, languages, progress)
+            unrelated = unrelated_cosine(passages.vectors(UNRELATED))
+            kept.drop_unused(_texts(scratch), counts.chunks + sentences + len(UNRELATED))
         progress.stage("Writing", None)
         write_chunk_table(staged / CHUNKS_FILE, scratch.documents(), scratch.chunks())
         corpus_digest, chunk_set_digest = scratch.corpus_digest(), scratch.chunk_set_digest()
@@ -219,20 +234,28 @@ def _write_version(
             name=recipe.embedder.name,
             digest=recipe.embedder.digest,
             embedder=recipe.embedder_kind,
-            dimension=recipe.embedder.dimension,
+            dimension=dimension,
             window_tokens=recipe.embedder.tokenizer.window_tokens,
+            unrelated_cosine=unrelated,
         ),
         store=StorePart(kind=kind, parameters={**build_parameters(kind, counts.chunks)}),
-        counts=counts,
+        keywords=keyword_part(languages),
+        sentences=sentence_part(),
+        counts=counts.model_copy(update={"sentences": sentences}),
         skipped=tally.report(),
         built_with={
             "python": ".".join(map(str, sys.version_info[:3])),
             "sqlite": sqlite3.sqlite_version,
             "rag-service": __version__,
-            **{package: version(package) for package in ("faiss-cpu", "numpy", "onnxruntime", "tokenizers")},
+            **{package: version(package) for package in ("bm25s", "faiss-cpu", "numpy", "onnxruntime", "PyStemmer", "tokenizers")},
         },
-        files=list_files(staged, [*vector_files, CHUNKS_FILE]),
+        files=list_files(staged, [*vector_files, *EVIDENCE_FILES, CHUNKS_FILE]),
     )
+
+
+def _reserved_bytes(staged: Path, chunks: int, dimension: int) -> int:
+    """What the rest of a build may need on the disk: the tables, the vectors of chunks twice, and those of their sentences."""
+    return (staged / "scratch.sqlite").stat().st_size + (_COPIES * 4 + _SENTENCES) * chunks * dimension
 
 
 def _load(documents: Iterable[Document | Skipped], chunker: Chunker, scratch: Scratch, tally: _Tally) -> None:
@@ -242,6 +265,7 @@ def _load(documents: Iterable[Document | Skipped], chunker: Chunker, scratch: Sc
             continue
         chunks = chunker(document)
         scratch.add(_facts(document), chunks)
+        tally.languages[language_of(document.text)] += 1
         tally.longest_chunk_tokens = max([tally.longest_chunk_tokens, *(chunk.tokens for chunk in chunks)])
 
 
@@ -264,20 +288,19 @@ def _facts(document: Document) -> DocumentFacts:
     )
 
 
-def _embed(scratch: Scratch, embedder: Embedder, kept: Embeddings, progress: Progress) -> Iterator[Matrix]:
+def _embedded(scratch: Scratch, passages: Passages, progress: Progress) -> Iterator[Matrix]:
     chunks = scratch.chunks()
-    while batch := list(islice(chunks, _BATCH)):
-        texts = [chunk.embedded_text for chunk in batch]
-        found = kept.vectors(texts)
-        missing = [number for number, vector in enumerate(found) if vector is None]
-        if missing:
-            wanted = [texts[number] for number in missing]
-            made = embedder.embed_passages(wanted)
-            kept.add(wanted, made)
-            for number, vector in zip(missing, made, strict=True):
-                found[number] = vector
-        yield np.stack([vector for vector in found if vector is not None])
+    while batch := list(islice(chunks, BATCH)):
+        yield passages.vectors([chunk.embedded_text for chunk in batch])
         progress.advance(len(batch))
+
+
+def _texts(scratch: Scratch) -> Iterator[str]:
+    """Everything of this build that was embedded."""
+    yield from UNRELATED
+    for chunk in scratch.chunks():
+        yield chunk.embedded_text
+        yield from (chunk.text[unit.start : unit.end] for unit in units(chunk.text, chunk.heading_path))
 
 
 def _intact(folder: Path) -> BuildFacts | None:

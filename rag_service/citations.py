@@ -9,8 +9,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from rag_service.errors import GeneratorFailed
+from rag_service.languages import LANGUAGES
 from rag_service.record import Delta
-from rag_service.sentences import sentences, stem, words
+from rag_service.sentences import sentences, words
+from rag_service.terms import terms
 from rag_service.types import Citation, Completion, Hit, Marker, Notice
 
 _NUMBERS = r"\[\d{1,3}(?:\s*,\s*\d{1,3})*\]"
@@ -289,10 +291,10 @@ def locate_quote(claim: str, text: str) -> tuple[tuple[int, int], bool]:
         for form in (wanted, wanted.rstrip(".!?:; ")):
             if form and (start := text.find(form)) >= 0:
                 return (start, start + len(form)), True
-    claimed = {stem(word) for word in words(claim)}
+    claimed = set(terms(claim, LANGUAGES))
     best, best_shared = (0, len(text)), -1.0
     for sentence in sentences(text):
-        found = {stem(word) for word in words(sentence.text)}
+        found = set(terms(sentence.text, LANGUAGES))
         shared = len(claimed & found) / (len(found) ** 0.5 or 1.0)
         if shared > best_shared:
             best, best_shared = (sentence.start, sentence.end), shared

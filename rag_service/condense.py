@@ -55,4 +55,4 @@ def condense(
     if rewritten is None:
         notice = Notice("follow_up_not_rewritten", "the generator gave no usable question; the rule was used")
         return Standalone(by_rule, (notice,), completion.usage)
-    return Standalone(rewritten, (), completion.usage)
+    return Standalone(rewritten, completion.notices, completion.usage)

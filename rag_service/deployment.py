@@ -26,7 +26,7 @@ _NOT_ANSWERING = frozenset(
     | {"shelf.py", "kept.py", "stored_record.py", "stored_lineage.py", "masking.py", "redaction.py", "recording.py", "records.py", "ledger"}
     | {"replay.py", "export.py", "wiring/replaying.py", "compare.py", "comparison.py", "difference.py", "text_diff.py"}
     | {"build.py", "chunking.py", "loading", "embedders/export.py", "stores/scratch.py", "stores/embeddings.py"}
-    | {"stores/table_difference.py", "version_difference.py", "sweep.py", "canaries.py", "verified.py"}
+    | {"stores/table_difference.py", "version_difference.py", "sweep.py", "canaries.py", "verified.py", "version_order.py"}
     | {"wiring/building.py", "wiring/activating.py"}
 )
 
@@ -87,7 +87,7 @@ def running_code() -> CodeRef:
         for path in sorted([*_PACKAGE.rglob("*.py"), *_PACKAGE.glob("prompts/condense/*.txt")])
         if not _NOT_ANSWERING & {path.relative_to(_PACKAGE).as_posix(), path.relative_to(_PACKAGE).parts[0]}
     }
-    libraries = {package: version(package) for package in ("faiss-cpu", "numpy", "onnxruntime", "tokenizers")}
+    libraries = {package: version(package) for package in ("PyStemmer", "bm25s", "faiss-cpu", "numpy", "onnxruntime", "tokenizers")}
     return CodeRef(version=__version__, digest=digest_json({"sources": sources, "libraries": libraries}))
 
 

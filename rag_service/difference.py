@@ -13,14 +13,14 @@ from rag_service.deployment import Deployment
 from rag_service.digests import canonical_json, short_id
 from rag_service.filters import Filter
 from rag_service.record import Lineage, Parameters, Record, Stage, StageName
-from rag_service.release import CodeRef, GeneratorRef, IndexRef, NamedDigest, PromptRef, Release, Retrieval
+from rag_service.release import Checks, CodeRef, GeneratorRef, IndexRef, NamedDigest, PromptRef, Release, RerankerRef, Retrieval
 from rag_service.stored import Scalar
 from rag_service.types import Chunk, Hit, Vector
 
 Movement = Literal["entered", "left", "moved", "stayed"]
 Side = Literal["a", "b"]
 
-_Part = IndexRef | NamedDigest | Retrieval | PromptRef | GeneratorRef | CodeRef | None
+_Part = IndexRef | NamedDigest | Retrieval | RerankerRef | PromptRef | GeneratorRef | Checks | CodeRef | None
 
 _SCORE_DECIMALS = 5
 """Of a difference between scores, which are rounded to 1e-5 themselves (see `ranking`)."""
@@ -137,7 +137,7 @@ def parameter_differences(a: Parameters, b: Parameters) -> tuple[FieldDifference
     """Settings that at least one request replaced, where what was used differs. What nobody replaced differs only with the release."""
     replaced = {*a.overrides, *b.overrides}
     used_a, used_b = ({**asdict(one), "prompt": one.prompt.model_dump()} for one in (a, b))
-    own = [name for name in ("top_k", "min_score", "prompt") if name in replaced]
+    own = [name for name in ("top_k", "min_confidence", "prompt") if name in replaced]
     found = field_differences({name: used_a[name] for name in own}, {name: used_b[name] for name in own})
     sampled_a, sampled_b = ({name: value for name, value in one.generator.items() if name in replaced} for one in (a, b))
     return (*found, *field_differences(sampled_a, sampled_b, below="generator"))
@@ -245,11 +245,13 @@ def _named(part: _Part) -> str:
             return part.version
         case Retrieval():
             return f"{part.mode} {short_id(part.digest)}"
+        case Checks():
+            return f"support {part.support}"
         case PromptRef():
             return f"{part.name}/{part.version} {short_id(part.digest)}"
         case CodeRef():
             return f"{part.version} {short_id(part.digest)}"
-        case NamedDigest() | GeneratorRef():
+        case NamedDigest() | GeneratorRef() | RerankerRef():
             return f"{part.name} {short_id(part.digest)}"
 
 

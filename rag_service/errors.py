@@ -18,7 +18,8 @@
     ├── MissingDependency       an optional package that this choice needs
     ├── EmbedderFailed          a provider of embeddings failed
     ├── GeneratorFailed         the generator broke, or its provider did
-    │   └── PromptRefused       it works, but not with this prompt (in `generators/refused.py`)
+    │   ├── PromptRefused       it works, but not with this prompt (in `generators/refused.py`)
+    │   └── ProviderRefused     the key, the model's name or the address is wrong (there too)
     ├── GeneratorPaused         the generator failed again and again and is left alone for a while
     ├── DeadlineExceeded        the time for this request is over
     ├── Cancelled               nobody waits for the answer any more

@@ -11,8 +11,9 @@ from typing import Literal
 
 from pydantic import Field
 
-from rag_service.digests import canonical_json, digest_json
-from rag_service.errors import Damaged, NotFound
+from rag_service.digests import canonical_json, digest_bytes, digest_json, short_id
+from rag_service.errors import Damaged, Mismatch, NotFound
+from rag_service.languages import Language
 from rag_service.stored import Addressed, Digest, FileEntry, Frozen, Scalar, read_addressed, read_bytes, verify_files
 
 MANIFEST_FILE = "manifest.json"
@@ -40,6 +41,16 @@ class EncoderPart(Frozen):
     """Which of `embedders/` runs it."""
     dimension: int
     window_tokens: int
+    unrelated_cosine: float
+    """What this encoder gives for texts that have nothing to do with one another (`relevance.UNRELATED`)."""
+
+
+class KeywordPart(Frozen):
+    name: str
+    digest: Digest
+    """Over how texts become terms, and the parameters."""
+    languages: list[Language]
+    parameters: dict[str, Scalar]
 
 
 class StorePart(Frozen):
@@ -53,6 +64,8 @@ class Counts(Frozen):
     chunks: int
     tokens: int
     """Sum over the chunks, as the encoder counts them."""
+    sentences: int
+    """Units that are compared with a question one by one: sentences, items, rows, blocks of code."""
 
 
 class SkippedInput(Frozen):
@@ -69,10 +82,11 @@ class Skips(Frozen):
 
 
 LISTED_SKIPS = 1000
+SCHEMA = "rag.index/v2"
 
 
 class Manifest(Addressed):
-    schema_: Literal["rag.index/v1"] = Field("rag.index/v1", alias="schema")
+    schema_: Literal["rag.index/v2"] = Field("rag.index/v2", alias="schema")
     corpus_digest: Digest
     """Merkle root over the sorted digests of the documents."""
     chunk_set_digest: Digest
@@ -81,6 +95,8 @@ class Manifest(Addressed):
     chunker: Part
     encoder: EncoderPart
     store: StorePart
+    keywords: KeywordPart
+    sentences: Part
     counts: Counts
     skipped: Skips
     built_with: dict[str, str]
@@ -108,7 +124,7 @@ def write_manifest(folder: Path, manifest: Manifest, build: BuildFacts) -> None:
 
 
 def read_manifest(folder: Path) -> Manifest:
-    """The manifest of a version folder, checked against the folder's name. Raises `NotFound` or `Damaged`."""
+    """The manifest of a version folder, checked against the folder's name. Raises `NotFound`, `Damaged`, or `Mismatch` for another form."""
     path = folder / MANIFEST_FILE
     if not path.is_file():
         if folder.is_dir():
@@ -117,7 +133,24 @@ def read_manifest(folder: Path) -> Manifest:
                 hint="build the index again; folders are only valid as `rag-service index build` writes them",
             )
         raise NotFound(f"there is no index version {folder.name}", hint="`rag-service index list` shows what there is")
+    _require_this_form(path)
     return read_addressed(Manifest, path, folder.name, hint=_REBUILD)
+
+
+def _require_this_form(path: Path) -> None:
+    """Raises `Mismatch` for the version of an earlier or later service, which is not damaged."""
+    data = read_bytes(path)
+    if short_id(digest_bytes(data)) != path.parent.name:
+        return  # it is damaged, and whoever reads it says so
+    try:
+        schema = json.loads(data)["schema"]
+    except (ValueError, KeyError, TypeError):
+        return
+    if schema != SCHEMA and str(schema).startswith("rag.index/"):
+        raise Mismatch(
+            f"index version {path.parent.name} has the form {schema}; this service reads {SCHEMA}",
+            hint="build the index again from its documents; kept vectors make that quick",
+        )
 
 
 def verify_version(folder: Path) -> Manifest:

@@ -21,8 +21,11 @@ from rag_service.types import (
     Matrix,
     Positions,
     Prompt,
+    QueryTerms,
     Sampling,
+    Scalars,
     Selection,
+    SentenceMatches,
     Skipped,
     Vector,
 )
@@ -89,6 +92,42 @@ class VectorStore(Protocol):
 
     def vectors(self, positions: Sequence[int]) -> Matrix:
         """The stored rows, in the order asked."""
+
+
+class KeywordIndex(Protocol):
+    """BM25 over rows 0 … len-1, by terms (see `terms`)."""
+
+    def __len__(self) -> int: ...
+
+    def look_up(self, terms: Sequence[str]) -> QueryTerms:
+        """Each once, in order of appearance."""
+
+    def scores(self, query: QueryTerms) -> Scalars:
+        """Shape (len,): the BM25 score of every row; 0 for a row that holds none of the terms."""
+
+    def coverage(self, query: QueryTerms, positions: Positions) -> Scalars:
+        """Shape (n,): the share of the query's terms, by weight, that each row holds."""
+
+
+class SentenceTable(Protocol):
+    """The sentences of the chunks of one index version."""
+
+    def match(self, positions: Positions, vector: Vector, query: QueryTerms) -> SentenceMatches:
+        """Of the chunks in these rows, in the order asked. `vector` is the question's."""
+
+
+class Reranker(Protocol):
+    """Judges question and passage together: slower than any index, and better."""
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def digest(self) -> str:
+        """`sha256:…` over model files and parameters."""
+
+    def scores(self, question: str, passages: Sequence[str]) -> Scalars:
+        """Shape (len(passages),), in [0, 1]; a score depends on its passage alone."""
 
 
 class ChunkTable(Protocol):

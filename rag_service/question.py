@@ -17,7 +17,7 @@ class Question:
     history: tuple[Turn, ...] = ()
     """Earlier messages, oldest first; `text` is not among them."""
     top_k: int | None = None
-    min_score: float | None = None
+    min_confidence: float | None = None
     filters: Filter | None = None
     access: Filter | None = None
     """What whoever asks may see at all."""

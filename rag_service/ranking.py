@@ -1,14 +1,24 @@
-"""Orders and cuts scored rows. Pure.
+"""Orders, thins out and cuts what was scored. Pure.
 
 FAISS leaves equal scores in no particular order and its scores differ in the last bits between builds, so scores are rounded first and
 ties then broken by row. Rows are numbered by ascending chunk digest (see `build`): a tie is decided by content, not by history.
 """
 
+import re
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from itertools import islice
+
 import numpy as np
 
-from rag_service.types import Positions, Vector
+from rag_service.types import Hit, Positions, Vector
 
 SCORE_DECIMALS = 5
+
+_NEARLY = 0.9
+_ALIKE = 0.05
+_SHARED_RUNS = 0.9
+_DIGIT = re.compile(r"\d")
 
 
 def rounded(scores: Vector) -> Vector:
@@ -21,3 +31,48 @@ def ordered(positions: Positions, scores: Vector) -> tuple[Positions, Vector]:
     scores = rounded(scores)
     order = np.lexsort((positions, -scores))
     return positions[order], scores[order]
+
+
+def thinned(hits: Iterable[Hit], k: int, *, per_document: int) -> list[Hit]:
+    """At most `k` of `hits`, which come best first, in their order, without those that say the same as a better one. Takes no more of
+    `hits` than it needs.
+
+    A document that has had `per_document` hits makes room for others whose score is at least `_NEARLY` of its next one's; where there are
+    none, it goes on.
+    """
+    rest = iter(hits)
+    waiting: list[Hit] = []
+    chosen: list[Hit] = []
+    taken: Counter[str] = Counter()
+    while len(chosen) < k and (waiting or _one_more(waiting, rest)):
+        place = 0
+        while taken[waiting[place].chunk.document_id] >= per_document:
+            place += 1
+            if (place == len(waiting) and not _one_more(waiting, rest)) or waiting[place].score < _NEARLY * waiting[0].score:
+                place = 0
+                break
+        hit = waiting.pop(place)
+        if not any(_same(hit, other) for other in chosen):
+            chosen.append(hit)
+            taken[hit.chunk.document_id] += 1
+    return chosen
+
+
+def _one_more(waiting: list[Hit], rest: Iterator[Hit]) -> bool:
+    """Whether there was one."""
+    before = len(waiting)
+    waiting.extend(islice(rest, 1))
+    return len(waiting) > before
+
+
+def _same(hit: Hit, other: Hit) -> bool:
+    """Whether two chunks say the same in the same words: 90 % of the runs of three words are common (Jaccard), and all numbers."""
+    if abs(hit.cosine - other.cosine) > _ALIKE or abs(hit.keywords - other.keywords) > _ALIKE:  # texts that are alike score alike
+        return False
+    one, two = hit.chunk.text.split(), other.chunk.text.split()
+    if one == two:
+        return True
+    if [word for word in one if _DIGIT.search(word)] != [word for word in two if _DIGIT.search(word)]:
+        return False
+    runs, others = (set(zip(words, words[1:], words[2:], strict=False)) for words in (one, two))
+    return len(runs & others) >= _SHARED_RUNS * len(runs | others) > 0

@@ -14,7 +14,7 @@ from rag_service.deployment import Deployment
 from rag_service.filters import Filter
 from rag_service.release import PromptRef, Release
 from rag_service.stored import Scalar
-from rag_service.types import AbstainReason, Citation, Hit, Notice, Prompt, Turn, Usage, Vector
+from rag_service.types import AbstainReason, Citation, Hit, Notice, Prompt, SentenceSupport, Turn, Usage, Vector
 
 StageName = Literal["condense", "embed", "retrieve", "prompt", "generate", "cite"]
 
@@ -83,7 +83,7 @@ class Parameters:
     """What one question was answered with: the release's settings, where the request did not replace them."""
 
     top_k: int
-    min_score: float
+    min_confidence: float
     prompt: PromptRef
     generator: Mapping[str, Scalar]
     filters: Filter | None
@@ -129,6 +129,8 @@ class Search:
     hits: tuple[Hit, ...]
     notices: tuple[Notice, ...]
     timings_ms: Mapping[str, float]
+    confidence: float = 0.0
+    """As in a record."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,6 +169,10 @@ class Record:
     notices: tuple[Notice, ...]
     usage: Usage
     timings_ms: Mapping[str, float]
+    confidence: float = 0.0
+    """That the documents hold an answer, in [0, 1], judged by what was retrieved."""
+    support: tuple[SentenceSupport, ...] = ()
+    """Of the sentences of the answer; where that was withheld for want of support, of what it was."""
     repeats: str | None = None
     """Id of the earlier answer that this one repeats from the cache."""
     receipt: Receipt | None = None

@@ -23,15 +23,27 @@ class NamedDigest(Frozen):
 
 
 class Retrieval(Frozen):
-    mode: Literal["dense"] = "dense"
-    top_k: int = Field(5, ge=1)
+    mode: Literal["hybrid", "dense"] = "hybrid"
+    top_k: int = Field(ge=1)
     """Passages that reach the prompt."""
-    min_score: float = Field(ge=-1.0, le=1.0)
-    """Cosine of the best passage below which the service abstains."""
+    per_document: int = Field(3, ge=1)
+    """Of these, how many may be of one document where others are nearly as good."""
+    min_confidence: float = Field(ge=0.0, le=1.0)
+    """That the documents hold an answer; below it the service abstains."""
 
     @property
     def digest(self) -> str:
         return digest_json(self.model_dump(mode="json"))
+
+
+class RerankerRef(Frozen):
+    spec: str
+    """What to open: `cross_encoder:<folder>`."""
+    name: str
+    digest: Digest
+    """Over the model's files and the parameters."""
+    depth: int = Field(ge=1)
+    """Hits that are judged."""
 
 
 class PromptRef(Frozen):
@@ -51,6 +63,13 @@ class GeneratorRef(Frozen):
     parameters: dict[str, Scalar]
 
 
+class Checks(Frozen):
+    """Of an answer, before it leaves."""
+
+    support: Literal["flag", "strict"] = "flag"
+    """What happens to an answer with a sentence that no passage supports: it is marked, or withheld."""
+
+
 class CodeRef(Frozen):
     version: str
     digest: Digest
@@ -58,12 +77,13 @@ class CodeRef(Frozen):
 
 
 class Release(Addressed):
-    schema_: Literal["rag.release/v1"] = Field("rag.release/v1", alias="schema")
+    schema_: Literal["rag.release/v2"] = Field("rag.release/v2", alias="schema")
     index: IndexRef
     encoder: NamedDigest
     chunker: NamedDigest
     retrieval: Retrieval
-    reranker: None = None
+    reranker: RerankerRef | None = None
     prompt: PromptRef
     generator: GeneratorRef
+    checks: Checks = Checks()
     code: CodeRef

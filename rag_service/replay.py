@@ -33,7 +33,7 @@ from rag_service.question import Question
 from rag_service.record import Lineage, Record, StageName
 from rag_service.types import Sampling
 
-TAKEN = ("question", "history", "filters", "access", "top_k", "min_score", "prompt", "sampling")
+TAKEN = ("question", "history", "filters", "access", "top_k", "min_confidence", "prompt", "sampling")
 """What a replay takes from the record."""
 
 _CONTEXT: frozenset[StageName] = frozenset({"condense", "embed", "retrieve", "prompt"})
@@ -116,7 +116,7 @@ def question_of(record: Record) -> Question:
         text=record.question,
         history=record.history,
         top_k=used.top_k,
-        min_score=used.min_score,
+        min_confidence=used.min_confidence,
         filters=used.filters,
         access=used.access,
         prompt=f"{used.prompt.name}/{used.prompt.version}" if "prompt" in replaced else None,

@@ -9,7 +9,7 @@ from pydantic import Field
 
 from rag_service.record import Record, Search
 from rag_service.trace import Outgoing, Trace, trace_of, trace_of_record
-from rag_service.types import AbstainReason, Chunk, Citation, Hit, MetadataValue, Notice, WarningCode
+from rag_service.types import AbstainReason, Chunk, Citation, Hit, MetadataValue, Notice, SentenceSupport, SupportLevel, WarningCode
 
 Span = Annotated[tuple[int, int], Field(description="Character offsets, end exclusive.")]
 
@@ -31,11 +31,23 @@ class CitationReply(Outgoing):
     verbatim: bool = Field(description="The cited sentence of the answer stands in the chunk word for word.")
 
 
+class SupportReply(Outgoing):
+    span: Span = Field(description="Of the sentence, list item, row or code block, into `answer`.")
+    level: SupportLevel
+    score: float = Field(description="In [0, 1]; higher is better.")
+    passages: list[int] = Field(description="Numbers of the passages that it was compared with.")
+    cited: bool = Field(description="It cites these; otherwise they are all that were shown.")
+    claims: bool = Field(description="False for what needs no support, such as a question.")
+    reasons: list[str]
+
+
 class HitReply(Outgoing):
     rank: int
     chunk_id: str
     document_id: str
-    score: float = Field(description="Cosine similarity in [-1, 1]; higher is better.")
+    score: float = Field(description="What hits are ranked by, about 0 to 1; higher is better.")
+    cosine: float = Field(description="Of the question's vector and the passage's, in [-1, 1].")
+    keywords: float = Field(description="Share of the question's words that the passage holds, by how rare they are, in [0, 1].")
     used: bool = Field(description="Stood in the prompt.")
     title: str
     heading_path: list[str]
@@ -62,9 +74,13 @@ class AskReply(Outgoing):
     created_at: str
     status: Literal["answered", "abstained"]
     abstain_reason: AbstainReason | None
+    confidence: float = Field(description="That the documents hold an answer, in [0, 1], judged by what was retrieved.")
     query: str = Field(description="What was searched for: the question, or what a follow-up was turned into.")
     answer: str | None = Field(description="With `[n]` markers; null when the service abstained.")
     citations: list[CitationReply]
+    support: list[SupportReply] = Field(
+        description="How well the passages support each sentence of the answer. No proof: it says where to look."
+    )
     hits: list[HitReply]
     warnings: list[WarningReply]
     usage: UsageReply
@@ -77,6 +93,7 @@ class SearchReply(Outgoing):
     trace_id: str
     request_id: str | None
     created_at: str
+    confidence: float = Field(description="That the documents hold an answer, in [0, 1].")
     query: str
     hits: list[HitReply]
     warnings: list[WarningReply]
@@ -94,9 +111,11 @@ def reply_to(record: Record, *, include_chunks: bool = False, base_url: str = ""
         created_at=utc(record.created_at),
         status=record.status,
         abstain_reason=record.abstain_reason,
+        confidence=record.confidence,
         query=record.query,
         answer=record.answer,
         citations=[citation_reply(citation, link) for citation in record.citations],
+        support=support_replies(record.support) if record.answer is not None else [],
         hits=hit_replies(record.hits, link, shown=record.shown, include_text=include_chunks),
         warnings=_warnings(record.notices),
         usage=UsageReply(prompt_tokens=record.usage.prompt_tokens, completion_tokens=record.usage.completion_tokens),
@@ -112,6 +131,7 @@ def search_reply_to(search: Search, *, include_chunks: bool = False, base_url: s
         trace_id=search.attempt.trace_id,
         request_id=search.request_id,
         created_at=utc(search.created_at),
+        confidence=search.confidence,
         query=search.query,
         hits=hit_replies(search.hits, link, shown=0, include_text=include_chunks),
         warnings=_warnings(search.notices),
@@ -145,6 +165,21 @@ def citation_reply(citation: Citation, link: Link) -> CitationReply:
     )
 
 
+def support_replies(support: Sequence[SentenceSupport]) -> list[SupportReply]:
+    return [
+        SupportReply(
+            span=sentence.span,
+            level=sentence.level,
+            score=sentence.score,
+            passages=list(sentence.passages),
+            cited=sentence.cited,
+            claims=sentence.claims,
+            reasons=list(sentence.reasons),
+        )
+        for sentence in support
+    ]
+
+
 def hit_replies(hits: Sequence[Hit], link: Link, *, shown: int, include_text: bool) -> list[HitReply]:
     """The first `shown` of `hits` stood in the prompt."""
     return [
@@ -152,6 +187,8 @@ def hit_replies(hits: Sequence[Hit], link: Link, *, shown: int, include_text: bo
             rank=rank,
             **_place(hit.chunk, link),
             score=hit.score,
+            cosine=hit.cosine,
+            keywords=hit.keywords,
             used=rank <= shown,
             metadata=dict(hit.chunk.metadata),
             text=hit.chunk.text if include_text else None,

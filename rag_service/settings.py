@@ -17,6 +17,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 
 from rag_service.embedders.encoder import DEFAULT_ENCODER, Precision
 from rag_service.errors import InvalidSettings
+from rag_service.languages import Language
 
 PREFIX = "RAG_"
 DEFAULT_FILE = Path("rag.toml")
@@ -51,6 +52,9 @@ class Settings(BaseModel):
     chunk_tokens: int = Field(192, description="Longest chunk, in the encoder's tokens, heading context included")
     chunk_overlap_tokens: int = Field(0, description="What consecutive chunks of one section may share")
     chunk_context: Literal["headings", "none"] = Field("headings", description="What precedes a chunk when it is embedded")
+    languages: Annotated[tuple[Language, ...], BeforeValidator(_listed)] = Field(
+        (), description="Languages of the documents, as en,de; empty: found out from the documents"
+    )
     store: Literal["auto", "flat", "hnsw", "ivf"] = Field("auto", description="Vector index: exact up to 100,000 chunks, IVF above")
     keep_releases: int = Field(5, ge=0, le=1000, description="Steps back that must stay possible when old versions are removed")
     keep_embeddings: bool = Field(True, description="Keep vectors, so that the next build embeds only what changed")
@@ -60,14 +64,25 @@ class Settings(BaseModel):
 
     # release: what an activation puts into a release
     top_k: int = Field(5, ge=1, le=50, description="Passages that reach the generator")
-    min_score: float = Field(0.35, ge=-1, le=1, description="Cosine of the best passage below which the service abstains")
-    prompt: str = Field("answer/1", description="Prompt template, <name>/<version>")
+    retrieval: Literal["hybrid", "dense"] = Field("hybrid", description="Search by meaning and by keywords, or by meaning alone")
+    per_document: int = Field(3, ge=1, le=50, description="Passages of one document, where others are nearly as good")
+    reranker: str = Field("none", description="none, or cross_encoder:<folder of a sentence-transformers CrossEncoder>")
+    rerank_depth: int = Field(20, ge=1, le=200, description="Passages that the reranker judges")
+    min_confidence: float = Field(
+        0.6, ge=0, le=1, description="Confidence, that the documents hold an answer, below which the service abstains"
+    )
+    support: Literal["flag", "strict"] = Field("flag", description="Sentences that no passage supports: flag them, or withhold the answer")
+    prompt: str = Field("answer/2", description="Prompt template, <name>/<version>")
     generator: str = Field("extractive", description="extractive, llamacpp:<path to GGUF>, or <provider>:<model> through LangChain")
     generator_base_url: str | None = Field(None, description="Base URL of an OpenAI-compatible server")
     max_tokens: int = Field(256, ge=1, le=32_768, description="Longest answer of a language model")
     temperature: float | None = Field(0.0, ge=0, le=2, description="Sampling temperature of a language model; none leaves it out")
     seed: int | None = Field(None, ge=0, le=2**32 - 2, description="Sampling seed of a language model; none leaves it out")
     generator_threads: int = Field(2, ge=1, le=64, description="CPU threads of llama.cpp")
+    generator_retries: int = Field(0, ge=0, le=5, description="Further tries when a provider's model fails for a moment")
+    generator_fallback: Literal["none", "extractive"] = Field(
+        "none", description="What answers when the language model fails: none, or extractive"
+    )
 
     # processes
     workers: int = Field(1, ge=1, le=64, description="Processes that answer on one port")
@@ -123,7 +138,9 @@ class Settings(BaseModel):
 
 
 RELEASE_FIELDS = (
-    "top_k", "min_score", "prompt", "generator", "generator_base_url", "max_tokens", "temperature", "seed", "generator_threads",
+    "top_k", "retrieval", "per_document", "reranker", "rerank_depth", "min_confidence", "support",
+    "prompt", "generator", "generator_base_url", "max_tokens", "temperature", "seed", "generator_threads",
+    "generator_retries", "generator_fallback",
 )  # fmt: skip
 """Settings that only an activation reads: a served answer is made by its release."""
 

@@ -49,12 +49,14 @@ from rag_service.types import (
     Passage,
     Prompt,
     Role,
+    SentenceSupport,
+    SupportLevel,
     Turn,
     Usage,
     WarningCode,
 )
 
-SCHEMA: Literal["rag.record/v1"] = "rag.record/v1"
+SCHEMA: Literal["rag.record/v2"] = "rag.record/v2"
 _VECTOR_TYPE = np.dtype("<f4")
 
 Span = tuple[int, int]
@@ -67,7 +69,7 @@ class _Turn(Frozen):
 
 class _Parameters(Frozen):
     top_k: int
-    min_score: float
+    min_confidence: float
     prompt: PromptRef
     generator: dict[str, Scalar]
     filters: dict[str, Any] | None
@@ -92,6 +94,8 @@ class _Chunk(Frozen):
 class _Hit(Frozen):
     chunk: _Chunk
     score: float
+    cosine: float
+    keywords: float
 
 
 class _Citation(Frozen):
@@ -103,6 +107,16 @@ class _Citation(Frozen):
     document_span: Span
     quote: str = ""
     verbatim: bool
+
+
+class _Support(Frozen):
+    span: Span
+    level: SupportLevel
+    score: float
+    passages: tuple[int, ...]
+    cited: bool
+    claims: bool
+    reasons: tuple[str, ...] = ()
 
 
 class _Prompt(Frozen):
@@ -118,7 +132,7 @@ class _Stage(Frozen):
 
 
 class _Body(Frozen):
-    schema_: Literal["rag.record/v1"] = Field(alias="schema")
+    schema_: Literal["rag.record/v2"] = Field(alias="schema")
     content: Content
     redacted: list[Text]
     answer_id: str
@@ -135,6 +149,7 @@ class _Body(Frozen):
     scope: tuple[int, int] | None
     """Documents and chunks that could be searched."""
     hits: list[_Hit]
+    confidence: float
     shown: int
     prompt: _Prompt | None
     raw_answer: str | None
@@ -142,6 +157,7 @@ class _Body(Frozen):
     status: Literal["answered", "abstained"]
     abstain_reason: AbstainReason | None
     citations: list[_Citation]
+    support: list[_Support]
     notices: list[tuple[WarningCode, str]]
     usage: tuple[int | None, int | None]
     timings_ms: dict[str, float]
@@ -216,7 +232,7 @@ def row_from(body: bytes, lineage: bytes) -> Row:
 
 def _body(record: Record, masked: Masked, *, content: Content, key_id: str | None, lineage: str) -> dict[str, Any]:
     parameters, scope = record.attempt.parameters, record.attempt.scope
-    hits = [{"chunk": masked.chunk(hit.chunk), "score": hit.score} for hit in record.hits]
+    hits = [{"chunk": masked.chunk(hit.chunk), "score": hit.score, "cosine": hit.cosine, "keywords": hit.keywords} for hit in record.hits]
     places = {hit.chunk.id: number for number, hit in enumerate(record.hits)}
     body: dict[str, Any] = {
         "schema": SCHEMA,
@@ -233,7 +249,7 @@ def _body(record: Record, masked: Masked, *, content: Content, key_id: str | Non
         "query": masked.text("query", record.query),
         "parameters": {
             "top_k": parameters.top_k,
-            "min_score": parameters.min_score,
+            "min_confidence": parameters.min_confidence,
             "prompt": _prompt_ref(parameters.prompt),
             "generator": {**parameters.generator},
             "filters": masked.json("filters", parameters.filters.as_json()) if parameters.filters else None,
@@ -242,6 +258,7 @@ def _body(record: Record, masked: Masked, *, content: Content, key_id: str | Non
         },
         "scope": (scope.documents, scope.chunks) if scope else None,
         "hits": hits,
+        "confidence": record.confidence,
         "shown": record.shown,
         "prompt": masked.prompt(record.prompt),
         "raw_answer": masked.text("answer", record.raw_answer),
@@ -249,6 +266,7 @@ def _body(record: Record, masked: Masked, *, content: Content, key_id: str | Non
         "status": record.status,
         "abstain_reason": record.abstain_reason,
         "citations": [_citation(citation, places[citation.chunk.id], masked) for citation in record.citations],
+        "support": [_supported(sentence, masked) for sentence in record.support],
         "notices": [(notice.code, masked.text("warnings", notice.detail) or "") for notice in record.notices],
         "usage": (record.usage.prompt_tokens, record.usage.completion_tokens),
         "timings_ms": record.timings_ms,
@@ -268,6 +286,19 @@ def _citation(citation: Citation, hit: int, masked: Masked) -> dict[str, Any]:
         "document_span": citation.document_span,
         "quote": masked.quote(citation) or "",
         "verbatim": citation.verbatim,
+    }
+
+
+def _supported(sentence: SentenceSupport, masked: Masked) -> dict[str, Any]:
+    reasons = [masked.text("answer", reason) or "" for reason in sentence.reasons]  # which may hold words of the answer
+    return {
+        "span": sentence.span,
+        "level": sentence.level,
+        "score": sentence.score,
+        "passages": sentence.passages,
+        "cited": sentence.cited,
+        "claims": sentence.claims,
+        "reasons": [reason for reason in reasons if reason],
     }
 
 
@@ -298,7 +329,7 @@ def _valid(value: Any) -> Any:
 
 
 def _record(stored: _Body, vector: bytes | None, lineage: Lineage) -> Record:
-    hits = tuple(Hit(_chunk(hit.chunk), hit.score) for hit in stored.hits)
+    hits = tuple(Hit(_chunk(hit.chunk), hit.score, hit.cosine, hit.keywords) for hit in stored.hits)
     prompt = None
     if stored.prompt is not None:
         passages = tuple(Passage(number, hit.chunk) for number, hit in enumerate(hits[: stored.shown], start=1))
@@ -329,6 +360,8 @@ def _record(stored: _Body, vector: bytes | None, lineage: Lineage) -> Record:
         notices=tuple(Notice(code, detail) for code, detail in stored.notices),
         usage=Usage(*stored.usage),
         timings_ms=stored.timings_ms,
+        confidence=stored.confidence,
+        support=tuple(SentenceSupport(**sentence.model_dump()) for sentence in stored.support),
         repeats=stored.repeats,
     )  # fmt: skip
 
@@ -340,7 +373,7 @@ def _attempt(stored: _Body, lineage: Lineage) -> Attempt:
         lineage=lineage,
         parameters=Parameters(
             top_k=given.top_k,
-            min_score=given.min_score,
+            min_confidence=given.min_confidence,
             prompt=given.prompt,
             generator=given.generator,
             filters=_filter(given.filters),

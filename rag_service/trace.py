@@ -46,11 +46,20 @@ class EmbeddingModelTrace(Outgoing):
     runtime: str
 
 
+class RerankerTrace(Outgoing):
+    name: str
+    digest: str
+    depth: int = Field(description="Hits that are judged.")
+
+
 class RetrievalTrace(Outgoing):
     mode: str
     top_k: int
-    min_score: float
-    digest: str = Field(description="Of the release's retrieval settings; `top_k` and `min_score` here are those used for this question.")
+    per_document: int
+    min_confidence: float
+    digest: str = Field(
+        description="Of the release's retrieval settings; `top_k` and `min_confidence` here are those used for this question."
+    )
 
 
 class PromptTrace(Outgoing):
@@ -115,7 +124,7 @@ class Trace(Outgoing):
     preprocessing: PreprocessingTrace
     embedding_model: EmbeddingModelTrace
     retrieval: RetrievalTrace
-    reranker: None = None
+    reranker: RerankerTrace | None
     prompt_template: PromptTrace
     generator: GeneratorTrace
     container_image: ImageTrace | None
@@ -151,7 +160,7 @@ def trace_of(
     image, scope = deployment.image, attempt.scope
     identity = identity_of(lineage, whole=parameters.access is None)
     used = {
-        "retrieval": identity["retrieval"].model_copy(update={"top_k": parameters.top_k, "min_score": parameters.min_score}),
+        "retrieval": identity["retrieval"].model_copy(update={"top_k": parameters.top_k, "min_confidence": parameters.min_confidence}),
         "prompt_template": PromptTrace(**parameters.prompt.model_dump()),
         "generator": identity["generator"].model_copy(update={"parameters": dict(parameters.generator)}),
     }
@@ -204,6 +213,7 @@ class Identity(TypedDict):
     preprocessing: PreprocessingTrace
     embedding_model: EmbeddingModelTrace
     retrieval: RetrievalTrace
+    reranker: RerankerTrace | None
     prompt_template: PromptTrace
     generator: GeneratorTrace
 
@@ -213,13 +223,14 @@ def identity_of(lineage: Lineage, *, whole: bool = True) -> Identity:
     """Without the size of the index where not the whole of it may be seen. The same for every answer, and shared by them."""
     release = lineage.release
     index = asdict(lineage.index) if whole else {**asdict(lineage.index), "documents": None, "chunks": None}
-    retrieval, generator = release.retrieval, release.generator
+    retrieval, reranker, generator = release.retrieval, release.reranker, release.generator
     return Identity(
         release=ReleaseTrace(id=release.id, digest=release.digest),
         index=IndexTrace(**index),
         preprocessing=PreprocessingTrace(chunker=release.chunker.name, digest=release.chunker.digest),
         embedding_model=EmbeddingModelTrace(**asdict(lineage.embedder)),
         retrieval=RetrievalTrace(**retrieval.model_dump(), digest=retrieval.digest),
+        reranker=RerankerTrace(name=reranker.name, digest=reranker.digest, depth=reranker.depth) if reranker else None,
         prompt_template=PromptTrace(**release.prompt.model_dump()),
         generator=GeneratorTrace(name=generator.name, digest=generator.digest, parameters=generator.parameters),
     )

@@ -16,6 +16,9 @@ Vector = npt.NDArray[np.float32]
 Matrix = npt.NDArray[np.float32]
 """Shape (n, dim), every row of unit length."""
 
+Scalars = npt.NDArray[np.float32]
+"""Shape (n,): one number for each of n things."""
+
 Positions = npt.NDArray[np.int64]
 """Shape (n,): row numbers in a vector store; row i of the store is chunk i of the chunk table."""
 
@@ -132,12 +135,54 @@ class Selection:
         return int(self.positions.shape[0])
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class QueryTerms:
+    """The distinct terms of a question, as a keyword index knows them."""
+
+    terms: tuple[str, ...]
+    columns: npt.NDArray[np.int32]
+    """Shape (n,): numbers of the terms in the index; -1 for one that no chunk holds."""
+    weights: npt.NDArray[np.float64]
+    """Shape (n,): how rare each is (its idf); all are positive."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class SentenceMatches:
+    """The sentences of some chunks, chunk by chunk and in reading order, as they fit a question. All arrays have m rows."""
+
+    owner: Positions
+    """Which of the chunks that were asked for: 0 is the first of them, not row 0 of the index."""
+    spans: npt.NDArray[np.int64]
+    """Shape (m, 2): character offsets into the chunk's text, end exclusive."""
+    similarity: Scalars
+    """Cosine with the question."""
+    coverage: Scalars
+    """Share of the question's terms that the sentence holds, by their weight, in [0, 1]."""
+
+
+@dataclass(frozen=True, slots=True)
+class Sentence:
+    """A sentence of a retrieved chunk, `chunk.text[start:end]`, and how it fits the question (as in `SentenceMatches`)."""
+
+    start: int
+    end: int
+    similarity: float
+    coverage: float
+
+
 @dataclass(frozen=True, slots=True)
 class Hit:
-    """A retrieved chunk. `score` is a similarity: higher is better; cosine in [-1, 1] from the vector stores."""
+    """A retrieved chunk. All numbers are higher for what fits better."""
 
     chunk: Chunk
     score: float
+    """What hits are ranked by, about 0 to 1: see `relevance`. With `dense` retrieval the cosine, with a reranker its score."""
+    cosine: float = 0.0
+    """Of the question's vector and the chunk's, in [-1, 1]."""
+    keywords: float = 0.0
+    """Share of the question's terms that the chunk holds, by their weight, in [0, 1]."""
+    sentences: tuple[Sentence, ...] = field(default=(), compare=False, repr=False)
+    """In reading order. Not part of a record: an index version always gives the same."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,6 +191,9 @@ class Passage:
 
     marker: int
     chunk: Chunk
+    score: float = field(default=0.0, compare=False)
+    sentences: tuple[Sentence, ...] = field(default=(), compare=False, repr=False)
+    """As in the hit; empty where nobody compared them with the question."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -211,6 +259,8 @@ class Completion:
     model: str
     usage: Usage
     markers: tuple[Marker, ...] | None = None
+    notices: tuple["Notice", ...] = ()
+    """What the reader of the answer should know of how it was generated."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -232,7 +282,38 @@ class Citation:
     verbatim: bool
 
 
-AbstainReason = Literal["no_hits", "below_min_score", "generator_declined", "empty_index"]
+SupportLevel = Literal["supported", "partly", "unsupported"]
+
+
+@dataclass(frozen=True, slots=True)
+class SentenceSupport:
+    """How well one sentence, list item, table row or code block of an answer is supported by passages.
+
+    `span` holds character offsets into the answer, end exclusive. `score` is in [0, 1], higher is better. `passages` are the numbers of
+    those that it was compared with, ascending: what it cites, or all that were shown where it cites none (`cited` is then false).
+    `reasons` are for people. `claims` is false for what says nothing that a passage could support: a question, "Yes.".
+    """
+
+    span: tuple[int, int]
+    level: SupportLevel
+    score: float
+    passages: tuple[int, ...]
+    cited: bool
+    claims: bool
+    reasons: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Support:
+    """Of a whole answer, in its order. `looked_at_chars` is less than the answer has where it was too long to look at all of it."""
+
+    sentences: tuple[SentenceSupport, ...]
+    looked_at_chars: int
+    notes: tuple[str, ...] = ()
+    """What was left out, for people."""
+
+
+AbstainReason = Literal["no_hits", "low_confidence", "generator_declined", "unsupported", "empty_index"]
 WarningCode = Literal[
     "citation_dropped",
     "citation_missing",
@@ -241,6 +322,12 @@ WarningCode = Literal[
     "context_truncated",
     "parameter_adjusted",
     "follow_up_not_rewritten",
+    "sentence_unsupported",
+    "support_not_checked",
+    "passage_instructs",
+    "link_removed",
+    "generator_retried",
+    "generator_fell_back",
 ]
 
 

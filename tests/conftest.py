@@ -4,12 +4,14 @@ import logging
 import os
 import shutil
 import subprocess
-from collections.abc import Callable, Iterator, Mapping
+import time
+from collections.abc import Callable, Generator, Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from subprocess import PIPE, Popen, run
 from sys import executable
+from typing import Any
 
 import pytest
 from typer.testing import CliRunner
@@ -19,6 +21,7 @@ from rag_service.build import Built
 from rag_service.catalog import Catalog
 from rag_service.cli.app import app
 from rag_service.embedders.onnx import OnnxEmbedder
+from rag_service.errors import Conflict
 from rag_service.settings import Settings, load_settings
 from rag_service.wiring.building import build as build_version
 from rag_service.wiring.encoders import export_encoder, find_encoder
@@ -26,6 +29,25 @@ from rag_service.wiring.releases import make_release, open_release
 
 PROJECT = Path(__file__).resolve().parents[1]
 SHARED_DATA = PROJECT.parent / "shared" / "data"
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_report_to_serializable() -> Generator[None, Any, Any]:
+    """What a test logged may hold half a surrogate pair, which cannot be sent from the process that ran it to the one that reports."""
+    return _sendable((yield))
+
+
+def _sendable(value: Any) -> Any:
+    match value:
+        case str():
+            return value.encode("utf-8", "backslashreplace").decode()
+        case dict():
+            return {_sendable(key): _sendable(inner) for key, inner in value.items()}
+        case list():
+            return [_sendable(inner) for inner in value]
+        case tuple():
+            return tuple(map(_sendable, value))
+    return value
 
 
 @pytest.fixture(autouse=True, scope="session")
@@ -37,11 +59,16 @@ def _settings_of_the_shell_do_not_count() -> None:
 
 @pytest.fixture(scope="session")
 def encoder_folder() -> Path:
-    """The default encoder, as `make encoder` exports it; exported here if nobody did."""
+    """The default encoder, as `make encoder` exports it; exported here if nobody did, by one of the processes that run the tests."""
     root = Path(os.environ.pop("RAG_INDEXES", "") or PROJECT / "indexes")
     settings = load_settings({}, indexes=root)
     catalog = Catalog(root)
-    return find_encoder(settings, catalog) or export_encoder(settings, catalog)[1]
+    while (found := find_encoder(settings, catalog)) is None:
+        try:
+            return export_encoder(settings, catalog)[1]
+        except Conflict:
+            time.sleep(0.2)  # another one is at it
+    return found
 
 
 @pytest.fixture(scope="session")

@@ -7,7 +7,7 @@ from typing import Any
 from rag_service.ask import Pipeline
 from rag_service.cancellation import Cancellation
 from rag_service.deployment import describe_deployment
-from rag_service.ports import Generator
+from rag_service.ports import Generator, VectorStore
 from rag_service.records import Records
 from rag_service.replay import Missing
 from rag_service.stored import Scalar
@@ -80,6 +80,11 @@ def with_generator(pipeline: Pipeline, generator: Generator) -> Pipeline:
     named = lineage.release.generator.model_copy(update={"name": generator.name, "digest": generator.digest, "parameters": parameters})
     release = lineage.release.model_copy(update={"generator": named})
     return dataclasses.replace(pipeline, generator=generator, lineage=dataclasses.replace(lineage, release=release))
+
+
+def with_store(pipeline: Pipeline, store: VectorStore) -> Pipeline:
+    """The pipeline with another vector store; keywords, sentences and texts stay."""
+    return dataclasses.replace(pipeline, retriever=dataclasses.replace(pipeline.retriever, store=store))
 
 
 def with_top_k(pipeline: Pipeline, top_k: int) -> Pipeline:

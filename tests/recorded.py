@@ -34,7 +34,7 @@ def lineage(*, top_k: int = 5, environment: str = "test") -> Lineage:
         index=IndexRef(version="0123456789ab", digest=digest("1")),
         encoder=NamedDigest(name="encoder", digest=digest("2")),
         chunker=NamedDigest(name="chunker", digest=digest("3")),
-        retrieval=Retrieval(top_k=top_k, min_score=0.35),
+        retrieval=Retrieval(top_k=top_k, min_confidence=0.35),
         prompt=PROMPT,
         generator=GeneratorRef(spec="extractive", options={}, name="extractive", digest=digest("6"), parameters={}),
         code=CodeRef(version="0", digest=digest("7")),

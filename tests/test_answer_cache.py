@@ -25,7 +25,7 @@ WHOLE = Question(
     HOLIDAYS,
     history=(Turn("user", "Hello?"), Turn("assistant", "Good morning.")),
     top_k=4,
-    min_score=0.1,
+    min_confidence=0.1,
     filters=LEAVE,
     access=TRAVEL,
     prompt="answer/1",
@@ -35,7 +35,7 @@ DIFFERENT: Mapping[str, list[Any]] = {
     "text": ["How many days of holiday?", HOLIDAYS.lower()],
     "history": [(), WHOLE.history[:1], (Turn("assistant", "Hello?"), WHOLE.history[1])],
     "top_k": [None, 5],
-    "min_score": [None, 0.2],
+    "min_confidence": [None, 0.2],
     "filters": [None, TRAVEL],
     "access": [None, LEAVE],
     "prompt": [None, "answer/2"],
@@ -130,10 +130,10 @@ def test_the_third_answer_names_the_first_and_not_the_second(cache: AnswerCache,
 
 
 def test_an_abstention_is_kept_too(cache: AnswerCache, pipeline: Pipeline) -> None:
-    question = Question(HOLIDAYS, min_score=0.99)
+    question = Question(HOLIDAYS, min_confidence=1.0)
     again = kept(cache, pipeline, question, pipeline.ask(question))
     assert again is not None
-    assert again.abstain_reason == "below_min_score"
+    assert again.abstain_reason == "low_confidence"
 
 
 def test_an_answer_that_would_be_better_another_time_is_not_kept(cache: AnswerCache, pipeline: Pipeline, record: Record) -> None:

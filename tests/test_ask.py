@@ -16,8 +16,8 @@ from rag_service.record import Attempt, Record
 from rag_service.stores.memory import MemoryStore
 from rag_service.telemetry.spans import answer_span_id, current_span, in_a_trace, stage_span_id
 from rag_service.trace import trace_of
-from rag_service.types import Chunk, ChunkId, DocumentId, Positions, Selection, Usage, Vector
-from tests.doubles import HOLIDAYS, Around, Writes, completion, with_generator
+from rag_service.types import Chunk, ChunkId, DocumentId, Matrix, Positions, Selection, Usage, Vector
+from tests.doubles import HOLIDAYS, Around, Writes, completion, with_generator, with_store
 
 
 class NoChunks:
@@ -50,6 +50,10 @@ class FindsNothing(MemoryStore):
         within: Selection | None = None,  # noqa: ARG002
     ) -> tuple[Positions, Vector]:
         return np.empty(0, np.int64), np.empty(0, np.float32)
+
+
+def all_vectors(pipeline: Pipeline) -> Matrix:
+    return pipeline.store.vectors(range(len(pipeline.store)))
 
 
 def stage_digests(record: Record) -> list[tuple[str, str]]:
@@ -98,10 +102,11 @@ def test_hits_come_best_first_with_scores_rounded_to_five_places(pipeline: Pipel
     assert pipeline.search(Question(HOLIDAYS)).hits[0].score == scores[0]
 
 
-def test_a_best_score_under_the_minimum_abstains_without_asking_the_generator(pipeline: Pipeline) -> None:
+def test_a_confidence_under_the_minimum_abstains_without_asking_the_generator(pipeline: Pipeline) -> None:
     generator = Writes(completion("never [1]"))
-    record = with_generator(pipeline, generator).ask(Question(HOLIDAYS, min_score=0.99))
-    assert (record.status, record.abstain_reason, record.answer) == ("abstained", "below_min_score", None)
+    record = with_generator(pipeline, generator).ask(Question(HOLIDAYS, min_confidence=1.0))
+    assert 0 < record.confidence < 1
+    assert (record.status, record.abstain_reason, record.answer) == ("abstained", "low_confidence", None)
     assert generator.prompts == []
     assert [stage.name for stage in record.stages] == ["embed", "retrieve"]
     assert record.hits
@@ -112,7 +117,7 @@ def test_a_best_score_under_the_minimum_abstains_without_asking_the_generator(pi
 def test_a_question_about_something_else_is_not_answered(pipeline: Pipeline) -> None:
     record = pipeline.ask(Question("Which enzyme unwinds the double helix of DNA?"))
     assert record.status == "abstained"
-    assert record.abstain_reason in {"below_min_score", "generator_declined"}
+    assert record.abstain_reason in {"low_confidence", "generator_declined"}
     assert record.answer is None
 
 
@@ -124,20 +129,27 @@ def test_a_generator_that_declines_abstains(pipeline: Pipeline) -> None:
 
 
 def test_an_index_without_chunks_abstains_as_empty(pipeline: Pipeline) -> None:
-    empty = dataclasses.replace(pipeline, store=MemoryStore(np.empty((0, 384), np.float32)), chunks=NoChunks())
+    nothing = dataclasses.replace(pipeline.retriever, store=MemoryStore(np.empty((0, 384), np.float32)), chunks=NoChunks())
+    empty = dataclasses.replace(pipeline, retriever=nothing)
     record = empty.ask(Question(HOLIDAYS))
-    assert (record.status, record.abstain_reason, record.hits) == ("abstained", "empty_index", ())
+    assert (record.status, record.abstain_reason, record.hits, record.confidence) == ("abstained", "empty_index", (), 0.0)
 
 
 def test_a_search_that_finds_no_row_abstains_with_no_hits(pipeline: Pipeline) -> None:
-    found_nothing = dataclasses.replace(pipeline, store=FindsNothing(np.eye(3, 384, dtype=np.float32)))
-    record = found_nothing.ask(Question(HOLIDAYS))
-    assert (record.status, record.abstain_reason, record.hits) == ("abstained", "no_hits", ())
+    found_nothing = with_store(pipeline, FindsNothing(all_vectors(pipeline)))
+    record = found_nothing.ask(Question("Quetzalcoatlus northropi?", min_confidence=0))  # whose words are in no chunk
+    assert (record.status, record.abstain_reason, record.hits, record.confidence) == ("abstained", "no_hits", (), 0.0)
+
+
+def test_what_the_vectors_do_not_find_is_found_by_its_words(pipeline: Pipeline) -> None:
+    record = with_store(pipeline, FindsNothing(all_vectors(pipeline))).ask(Question(HOLIDAYS))
+    assert record.hits[0].chunk.heading_path[-1] == "Holidays"
+    assert all(hit.keywords > 0 for hit in record.hits)
 
 
 def test_a_question_longer_than_the_encoder_reads_is_answered_with_a_notice(pipeline: Pipeline) -> None:
     writing = with_generator(pipeline, Writes(completion("28 days [1].")))
-    record = writing.ask(Question(" ".join([HOLIDAYS] * 30), min_score=-1))
+    record = writing.ask(Question(" ".join([HOLIDAYS] * 30), min_confidence=0))
     [notice] = [notice for notice in record.notices if notice.code == "question_truncated"]
     assert "reads the first 256" in notice.detail
     assert record.status == "answered"
@@ -207,9 +219,8 @@ def test_a_deadline_that_passes_on_the_way_names_the_stage_that_did_not_begin(pi
                 pass
             return super().search(query, k, within)
 
-    rows = pipeline.store.vectors(range(len(pipeline.store)))
     with pytest.raises(DeadlineExceeded) as caught:
-        dataclasses.replace(pipeline, store=Slow(rows)).ask(Question(HOLIDAYS, deadline_s=deadline_s))
+        with_store(pipeline, Slow(all_vectors(pipeline))).ask(Question(HOLIDAYS, deadline_s=deadline_s))
     assert caught.value.stage == "prompt"
 
 
@@ -239,13 +250,13 @@ def test_an_answer_cut_at_its_token_limit_is_noted(pipeline: Pipeline) -> None:
 
 
 def test_passages_that_do_not_fit_into_the_generators_window_are_left_out_and_noted(pipeline: Pipeline) -> None:
-    record = with_generator(pipeline, Writes(completion("28 days [1]."), context_tokens=160)).ask(Question(HOLIDAYS))
+    record = with_generator(pipeline, Writes(completion("28 days [1]."), context_tokens=280)).ask(Question(HOLIDAYS))
     assert 1 <= record.shown < len(record.hits)
     assert "context_truncated" in [notice.code for notice in record.notices]
 
 
 def test_a_marker_of_a_passage_that_was_left_out_does_not_cite(pipeline: Pipeline) -> None:
-    tight = Writes(completion("28 days [1], they say [5]."), context_tokens=10)
+    tight = Writes(completion("28 days [1], they say [5]."), context_tokens=205)
     record = with_generator(pipeline, tight).ask(Question(HOLIDAYS))
     assert record.shown == 1
     assert [citation.marker for citation in record.citations] == [1]

@@ -14,6 +14,7 @@ import pytest
 from rag_service.build import Built
 from rag_service.catalog import Catalog
 from rag_service.errors import Conflict, InvalidName, InvalidSettings, NotFound, NothingToIndex
+from rag_service.evidence import EVIDENCE_FILES
 from rag_service.manifest import read_build_facts, read_manifest, verify_version
 
 Build = Callable[..., Built]
@@ -59,7 +60,7 @@ def test_the_same_documents_and_settings_give_the_same_bytes_anywhere(
     assert not first.existed
     assert not second.existed
     one, other = contents(indexes, first), contents(another_root, second)
-    assert sorted(one) == ["build.json", "chunks.sqlite", "manifest.json", "vectors.faiss"]
+    assert sorted(one) == sorted(["build.json", "chunks.sqlite", "manifest.json", "vectors.faiss", *EVIDENCE_FILES])
     del one["build.json"], other["build.json"]  # time, duration and source path: outside the digest
     assert one == other
 
@@ -107,7 +108,14 @@ def _replace_text(path: Path, old: str, new: str) -> None:
 
 @pytest.mark.parametrize(
     "settings",
-    [{"chunk_tokens": 128}, {"chunk_overlap_tokens": 16}, {"chunk_context": "none"}, {"store": "hnsw"}, {"max_file_bytes": 1_000_000}],
+    [
+        {"chunk_tokens": 128},
+        {"chunk_overlap_tokens": 16},
+        {"chunk_context": "none"},
+        {"store": "hnsw"},
+        {"max_file_bytes": 1_000_000},
+        {"languages": "de"},
+    ],
     ids=lambda settings: next(iter(settings)),
 )
 def test_a_changed_setting_gives_another_version_of_the_same_corpus(
@@ -133,7 +141,7 @@ def test_a_version_that_is_there_already_is_left_as_it_is(build: Build, own_inde
     assert left_behind(own_indexes) == []
 
 
-@pytest.mark.parametrize("file", ["manifest.json", "build.json", "vectors.faiss", "chunks.sqlite"])
+@pytest.mark.parametrize("file", ["manifest.json", "build.json", "vectors.faiss", "chunks.sqlite", *EVIDENCE_FILES])
 @pytest.mark.parametrize("damage", ["flip", "delete"])
 def test_a_damaged_version_is_replaced_by_building_it_again(
     build: Build, own_indexes: Path, handbook: Path, file: str, damage: str

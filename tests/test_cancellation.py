@@ -73,7 +73,7 @@ def cancelling_in(pipeline: Pipeline, stage: str, cancellation: Cancellation) ->
         case "embed":
             return dataclasses.replace(writing, embedder=Around(writing.embedder, "embed_query", gone))
         case "retrieve":
-            return dataclasses.replace(writing, store=Around(writing.store, "search", gone))
+            return dataclasses.replace(writing, retriever=Around(writing.retriever, "find", gone))
         case "prompt":
             return dataclasses.replace(writing, generator=Around(writing.generator, "count_tokens", gone))
         case _:
@@ -123,7 +123,6 @@ def test_a_generator_is_given_the_cancellation_and_what_it_raises_has_its_stage(
     generator = Writes(completion("28 days [1]."))
     going = dataclasses.replace(
         with_generator(pipeline, generator),
-        store=Around(pipeline.store, "search", lambda: None),
         generator=BeginsLate(generator, cancellation),
     )
     with pytest.raises(Cancelled) as caught:

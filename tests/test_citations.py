@@ -115,6 +115,22 @@ def test_an_answer_in_other_words_cites_the_sentence_that_shares_most_of_them() 
     assert citation.quote == "Unused days expire on 31 March."
 
 
+@pytest.mark.parametrize(
+    ("claim", "sentences"),
+    [
+        ("Es verfallen Tage im März, die nicht genommen wurden.", ["Alle haben Urlaub.", "Nicht genommene Tage verfallen am 31. März."]),
+        ("Неиспользованный день пропадает в марте.", ["У всех есть отпуск.", "Неиспользованные дни пропадают 31 марта."]),
+        ("没用完的假期会在三月过期。", ["每个人都有假期。", "未用完的天数三月底过期。"]),
+        ("المدرسه مغلقة غدا.", ["الكتاب جديد.", "غداً ستُغلق المدرسة."]),
+    ],
+)
+def test_a_quote_is_located_in_any_language(claim: str, sentences: list[str]) -> None:
+    text = " ".join(sentences)
+    (start, end), verbatim = locate_quote(claim, text)
+    assert text[start:end] == sentences[1]
+    assert not verbatim
+
+
 def test_only_the_last_sentence_before_a_marker_is_what_it_supports() -> None:
     [citation] = cited("Here is what I found. It lies on the Seine [2].").citations
     assert citation.verbatim

@@ -180,11 +180,11 @@ def test_when_nothing_recorded_differs_but_the_text_that_is_what_the_line_says(p
 
 
 def test_an_answer_and_an_abstention_are_told_apart_either_way(pipeline: Pipeline, record: Record) -> None:
-    refused = pipeline.ask(Question(HOLIDAYS, min_score=0.99))
+    refused = pipeline.ask(Question(HOLIDAYS, min_confidence=1.0))
     found = compare(record, refused)
     assert (found.flipped, found.same_answer, found.first_difference) == (True, False, "prompt")
-    assert (found.b.abstain_reason, found.hits[0].movement) == ("below_min_score", "stayed")
-    assert found.headline.startswith("only the first was answered; they part at prompt; min_score of the request (")
+    assert (found.b.abstain_reason, found.hits[0].movement) == ("low_confidence", "stayed")
+    assert found.headline.startswith("only the first was answered; they part at prompt; min_confidence of the request (")
     assert compare(refused, record).headline.startswith("only the second was answered")
     [last] = [stage for stage in found.stages if stage.name == "cite"]
     assert (last.b, last.b_ms, last.delta_ms, last.same) == (None, None, None, False)
@@ -194,7 +194,7 @@ def test_an_answer_and_an_abstention_are_told_apart_either_way(pipeline: Pipelin
 
 
 def test_two_abstentions_have_no_texts_to_compare(pipeline: Pipeline) -> None:
-    refused = pipeline.ask(Question(HOLIDAYS, min_score=0.99))
+    refused = pipeline.ask(Question(HOLIDAYS, min_confidence=1.0))
     found = compare(refused, refused)
     assert found.answer_diff == NotCompared("both abstained")
     assert found.prompt_diff == NotCompared("both abstained before a prompt was made")
@@ -292,7 +292,7 @@ def test_all_parts_of_a_release_are_compared(record: Record) -> None:
             "index": release.index.model_copy(update={"digest": OTHER}),
             "encoder": NamedDigest(name="e", digest=OTHER),
             "chunker": NamedDigest(name="c", digest=OTHER),
-            "retrieval": release.retrieval.model_copy(update={"min_score": 0.9}),
+            "retrieval": release.retrieval.model_copy(update={"min_confidence": 0.9}),
             "prompt": PromptRef(name="p", version="1", digest=OTHER),
             "generator": GeneratorRef(spec="s", options={"threads": 2}, name="g", digest=OTHER, parameters={}),
             "code": release.code.model_copy(update={"version": "9"}),
@@ -411,7 +411,7 @@ def variants(pipeline: Pipeline, record: Record) -> tuple[Record, ...]:
     return (
         record,
         pipeline.ask(Question(HOLIDAYS, top_k=2)),
-        pipeline.ask(Question(HOLIDAYS, min_score=0.99)),
+        pipeline.ask(Question(HOLIDAYS, min_confidence=1.0)),
         with_top_k(pipeline, 3).ask(Question(HOLIDAYS)),
         writing.ask(Question(HOLIDAYS)),
         pipeline.ask(Question("Which class do I book on a train?")),
@@ -465,7 +465,11 @@ def test_a_set_counts_where_the_pairs_part_and_lists_the_largest_change_first(pi
     questions = (HOLIDAYS, "Which class do I book on a train?", "Who signs the book at reception?")
     before = [pipeline.ask(Question(question)) for question in questions]
     other = with_top_k(pipeline, 2)
-    after = [other.ask(Question(HOLIDAYS, top_k=5)), other.ask(Question(questions[1])), other.ask(Question(questions[2], min_score=0.99))]
+    after = [
+        other.ask(Question(HOLIDAYS, top_k=5)),
+        other.ask(Question(questions[1])),
+        other.ask(Question(questions[2], min_confidence=1.0)),
+    ]
     found = compare_sets([*zip(before, map(kept, after), strict=True), (before[0], before[1])])
     assert (found.pairs, found.other_questions) == (4, 1)
     assert (found.releases_a, found.releases_b) == ((pipeline.lineage.release.id,), (other.lineage.release.id,))

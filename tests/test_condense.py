@@ -45,7 +45,7 @@ def test_a_question_that_stands_alone_stays_as_it_is(pipeline: Pipeline) -> None
 @pytest.mark.parametrize("history", [(), (Turn("assistant", "Welcome! What do you want to know?"),)])
 def test_without_an_earlier_question_there_is_nothing_to_condense(pipeline: Pipeline, history: tuple[Turn, ...]) -> None:
     generator = follows(ANSWERED)
-    record = with_generator(pipeline, generator).ask(Question(FOLLOW_UP, history=history, min_score=-1))
+    record = with_generator(pipeline, generator).ask(Question(FOLLOW_UP, history=history, min_confidence=0))
     assert record.query == FOLLOW_UP
     assert len(generator.prompts) == 1
     assert "condense" not in record.timings_ms
@@ -85,7 +85,7 @@ def test_what_is_not_counted_adds_nothing(pipeline: Pipeline, first: Usage, seco
 
 
 def test_an_abstention_after_a_rewrite_tells_what_the_rewrite_took(pipeline: Pipeline) -> None:
-    record = asked(pipeline, follows(completion(REWRITTEN, usage=Usage(100, 10))), min_score=0.99)
+    record = asked(pipeline, follows(completion(REWRITTEN, usage=Usage(100, 10))), min_confidence=1.0)
     assert (record.status, record.usage) == ("abstained", Usage(100, 10))
 
 

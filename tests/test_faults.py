@@ -29,6 +29,7 @@ from rag_service.serving import Service
 from rag_service.settings import load_settings
 from rag_service.wiring.releases import open_release
 from tests.conftest import copy_of
+from tests.damage import overwrite
 
 HOLIDAYS = "How many days of paid holiday does an employee have?"
 
@@ -187,7 +188,7 @@ def test_a_flipped_bit_anywhere_in_what_is_parsed_is_noticed(damageable: Path, n
         for bit in range(0, len(data) * 8, 1 if len(data) < 400 else 7):
             flipped = bytearray(data)
             flipped[bit // 8] ^= 1 << bit % 8
-            path.write_bytes(flipped)
+            overwrite(path, flipped)
             with pytest.raises((Damaged, NotFound)):
                 read()
     finally:

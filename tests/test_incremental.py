@@ -16,11 +16,16 @@ from rag_service.catalog import Catalog
 from rag_service.embedders.onnx import OnnxEmbedder
 from rag_service.errors import Conflict
 from rag_service.ports import Embedder
+from rag_service.relevance import UNRELATED
 from rag_service.types import Matrix
 from rag_service.wiring import building
 
 Build = Callable[..., Built]
 Cli = Callable[..., Any]
+
+CHUNKS = SENTENCES = 36
+EVERYTHING = CHUNKS + SENTENCES + len(UNRELATED)
+"""Texts that a build of `pages` from nothing embeds."""
 
 
 class Counts:
@@ -48,7 +53,7 @@ def counting(embedder: OnnxEmbedder, monkeypatch: pytest.MonkeyPatch) -> Counts:
 
 @pytest.fixture
 def pages(tmp_path: Path) -> Path:
-    """Twelve pages of three chunks each."""
+    """Twelve pages of three chunks each, of one sentence each."""
     folder = tmp_path / "pages"
     folder.mkdir()
     for number in range(12):
@@ -67,14 +72,17 @@ def files(root: Path, built: Built) -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in folder.iterdir() if path.name != "build.json"}
 
 
-def test_a_change_of_one_section_embeds_one_chunk(build: Build, indexes: Path, pages: Path, counting: Counts) -> None:
+def test_a_change_of_one_section_embeds_one_chunk_and_its_sentence(build: Build, indexes: Path, pages: Path, counting: Counts) -> None:
     first = build(indexes, pages)
-    assert (first.embedded, first.reused, first.before, first.difference) == (36, 0, None, None)
+    assert (first.embedded, first.reused, first.before, first.difference) == (CHUNKS, 0, None, None)
+    assert first.manifest.counts.sentences == SENTENCES
+    assert len(counting.texts) == len(set(counting.texts)) == EVERYTHING
     counting.texts.clear()
     write_page(pages, 4, two="Page 4 says something else now.")
     second = build(indexes, pages)
-    [text] = counting.texts
-    assert "something else now" in text
+    chunk, sentence = counting.texts
+    assert chunk.endswith("## two\n\nPage 4 says something else now.")
+    assert sentence == "Page 4 says something else now."
     assert (second.embedded, second.reused) == (1, 35)
     assert not second.existed
     assert second.before == first.manifest.version
@@ -92,7 +100,9 @@ def test_what_came_went_and_changed_is_told(build: Build, indexes: Path, pages: 
     write_page(pages, 0, one="Other.", three="Others.")
     counting.texts.clear()
     difference = build(indexes, pages).difference
-    assert len(counting.texts) == 5
+    sentences = {f"Page 12 says of {part} that it is number 84." for part in ("one", "two", "three")}
+    assert {text for text in counting.texts if "#" not in text} == sentences  # `Other.` and `Others.` say too little to be compared
+    assert len(counting.texts) == 5 + len(sentences)
     assert difference is not None
     assert difference.added_ids == ("page12.md",)
     assert difference.changed_ids == ("page00.md",)
@@ -151,7 +161,7 @@ def test_another_chunk_size_embeds_only_what_is_cut_otherwise(build: Build, inde
     assert second.manifest.version != first.manifest.version
     assert counting.texts == []
     third = build(indexes, pages, chunk_tokens=127, chunk_context="none")
-    assert third.embedded == len(counting.texts) == 36
+    assert third.embedded == len(counting.texts) == CHUNKS  # the sentences are the same
 
 
 def test_another_encoder_uses_nothing_that_this_one_made(build: Build, indexes: Path, pages: Path, counting: Counts) -> None:
@@ -159,7 +169,7 @@ def test_another_encoder_uses_nothing_that_this_one_made(build: Build, indexes: 
     counting.digest = "sha256:" + "9" * 64
     counting.texts.clear()
     assert build(indexes, pages).reused == 0
-    assert len(counting.texts) == 36
+    assert len(counting.texts) == EVERYTHING
 
 
 def test_a_build_where_nothing_changed_makes_nothing(build: Build, indexes: Path, pages: Path, counting: Counts) -> None:
@@ -179,8 +189,8 @@ def test_without_keeping_every_build_embeds_everything_and_leaves_no_file(
     build: Build, indexes: Path, pages: Path, counting: Counts
 ) -> None:
     for _ in range(2):
-        assert build(indexes, pages, keep_embeddings=False).embedded == 36
-    assert len(counting.texts) == 72
+        assert build(indexes, pages, keep_embeddings=False).embedded == CHUNKS
+    assert len(counting.texts) == 2 * EVERYTHING
     assert not (indexes / "handbook" / "embeddings").exists()
 
 
@@ -197,7 +207,7 @@ def test_damaged_or_missing_kept_vectors_change_no_byte_of_the_version(
         kept.write_bytes(damage)
     (indexes / "handbook" / "versions" / first.manifest.version / "vectors.faiss").unlink()  # so that it is made again
     again = build(indexes, pages)
-    assert len(counting.texts) == 72
+    assert len(counting.texts) == 2 * EVERYTHING
     assert files(indexes, again) == expected
     assert build(indexes, pages).reused == 36, "and they are kept again"
 

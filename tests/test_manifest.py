@@ -1,3 +1,4 @@
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -6,13 +7,14 @@ import pytest
 from pydantic import ValidationError
 
 from rag_service.digests import canonical_json, digest_bytes
-from rag_service.errors import Damaged, NotFound
+from rag_service.errors import Damaged, Mismatch, NotFound
 from rag_service.manifest import (
     BUILD_FILE,
     MANIFEST_FILE,
     BuildFacts,
     Counts,
     EncoderPart,
+    KeywordPart,
     Manifest,
     Part,
     SkippedInput,
@@ -23,6 +25,7 @@ from rag_service.manifest import (
     write_manifest,
 )
 from rag_service.stored import FileEntry, list_files, verify_files
+from tests.damage import overwrite
 
 
 def digest(text: str) -> str:
@@ -34,9 +37,11 @@ MANIFEST = Manifest(
     chunk_set_digest=digest("chunks"),
     loader=Part(name="loading", digest=digest("loader")),
     chunker=Part(name="structure", digest=digest("chunker"), parameters={"max_tokens": 256, "context": "headings"}),
-    encoder=EncoderPart(name="small", digest=digest("encoder"), embedder="onnx", dimension=384, window_tokens=256),
+    encoder=EncoderPart(name="small", digest=digest("encoder"), embedder="onnx", dimension=384, window_tokens=256, unrelated_cosine=0.037),
     store=StorePart(kind="hnsw", parameters={"links": 32}),
-    counts=Counts(documents=2, chunks=5, tokens=321),
+    keywords=KeywordPart(name="bm25s", digest=digest("keywords"), languages=["en"], parameters={"k1": 1.2}),
+    sentences=Part(name="units", digest=digest("units")),
+    counts=Counts(documents=2, chunks=5, tokens=321, sentences=14),
     skipped=Skips(by_reason={"empty": 1}, listed=[SkippedInput(source="naïve/東京.md", reason="empty", detail="no text")]),
     built_with={"faiss-cpu": "1.12.0"},
     files={"vectors.faiss": FileEntry(sha256="0" * 64, size_bytes=7)},
@@ -73,16 +78,15 @@ def test_the_digest_of_a_version_is_that_of_its_files_bytes_and_names_its_folder
 def test_a_flipped_bit_in_any_byte_is_found(version: Path, file: str) -> None:
     path = version / file
     for damaged in flipped(path.read_bytes()):
-        path.write_bytes(damaged)
+        overwrite(path, damaged)
         with pytest.raises(Damaged):
             read_build_facts(version) if file == BUILD_FILE else read_manifest(version)
 
 
 @pytest.mark.parametrize("file", [MANIFEST_FILE, BUILD_FILE])
 def test_a_file_cut_anywhere_is_found(version: Path, file: str) -> None:
-    whole = (version / file).read_bytes()
-    for length in range(len(whole)):
-        (version / file).write_bytes(whole[:length])
+    for length in reversed(range((version / file).stat().st_size)):
+        os.truncate(version / file, length)
         with pytest.raises(Damaged):
             read_build_facts(version) if file == BUILD_FILE else read_manifest(version)
 
@@ -109,6 +113,17 @@ def test_a_sound_manifest_in_a_folder_of_another_name_is_damage(version: Path) -
         read_manifest(other)
 
 
+@pytest.mark.parametrize("schema", ["rag.index/v1", "rag.index/v3"])
+def test_a_sound_manifest_of_another_form_is_no_damage_and_says_which_form_is_read(tmp_path: Path, schema: str) -> None:
+    data = canonical_json(MANIFEST.model_dump(mode="json", by_alias=True) | {"schema": schema})
+    folder = tmp_path / digest_bytes(data).removeprefix("sha256:")[:12]
+    folder.mkdir()
+    (folder / MANIFEST_FILE).write_bytes(data)
+    with pytest.raises(Mismatch, match=f"has the form {schema}; this service reads rag.index/v2") as caught:
+        read_manifest(folder)
+    assert "build the index again" in caught.value.hint
+
+
 def test_an_unknown_key_is_refused(version: Path) -> None:
     values = MANIFEST.model_dump(mode="json", by_alias=True) | {"surprise": 1}
     with pytest.raises(ValidationError):
@@ -133,7 +148,9 @@ CHANGES: dict[str, Any] = {
     "chunker": Part(name="structure", digest=digest("chunker"), parameters={"max_tokens": 255, "context": "headings"}),
     "encoder": MANIFEST.encoder.model_copy(update={"dimension": 385}),
     "store": StorePart(kind="flat"),
-    "counts": Counts(documents=2, chunks=5, tokens=322),
+    "keywords": MANIFEST.keywords.model_copy(update={"languages": ["de", "en"]}),
+    "sentences": Part(name="units", digest=digest("other")),
+    "counts": Counts(documents=2, chunks=5, tokens=322, sentences=14),
     "skipped": Skips(),
     "built_with": {"faiss-cpu": "1.12.1"},
     "files": {"vectors.faiss": FileEntry(sha256="0" * 64, size_bytes=8)},

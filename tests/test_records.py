@@ -163,7 +163,7 @@ def test_a_limited_key_cannot_find_out_answers_by_searching_for_their_words(
 ) -> None:
     shelf.active = before_and_after[0]
     red = only(tenant="red")
-    record = shelf.keep(shelf.active.ask(Question("How much holiday?", access=red, min_score=-1)))
+    record = shelf.keep(shelf.active.ask(Question("How much holiday?", access=red, min_confidence=0)))
     assert "Department" in (record.answer or "")
     assert len(shelf.records.page(RecordQuery(text="Department")).rows) == 1
     assert shelf.records.page(RecordQuery(text="Department"), red).rows == ()
@@ -177,7 +177,7 @@ def test_a_limited_key_makes_answers_again_from_the_active_release_alone(shelf: 
     unchanged = next(
         record
         for number in range(60)
-        if shelf.records._shows(record := first.ask(Question(f"Department d{number}", access=red, top_k=1, min_score=-1)), red)
+        if shelf.records._shows(record := first.ask(Question(f"Department d{number}", access=red, top_k=1, min_confidence=0)), red)
     )
     shelf.keep(unchanged)
     with pytest.raises(Forbidden):
@@ -193,7 +193,7 @@ def test_no_key_ever_sees_a_passage_that_it_may_not_read_now(shelf: Shelf, befor
     asked = []
     for number in range(150):
         question = Question(f"How many days has department d{chance.randrange(60)}?", access=chance.choice(filters), top_k=1 + number % 6,
-                            min_score=-1)  # fmt: skip
+                            min_confidence=0)  # fmt: skip
         asked.append(shelf.keep((first if number < 100 else second).ask(question)))
     shown = hidden = 0
     for active in before_and_after:

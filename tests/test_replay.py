@@ -42,8 +42,8 @@ def again(record: Record, pipeline: Pipeline, differences: tuple[str, ...] = ())
 QUESTIONS = {
     "plain": Question(HOLIDAYS),
     "abstained": Question("What is the capital of Mongolia?"),
-    "with its own settings": Question(HOLIDAYS, top_k=2, min_score=0.1),
-    "asked with a filter": Question(HOLIDAYS, filters=parse_filter({"source": {"prefix": "travel"}}), min_score=-1),
+    "with its own settings": Question(HOLIDAYS, top_k=2, min_confidence=0.1),
+    "asked with a filter": Question(HOLIDAYS, filters=parse_filter({"source": {"prefix": "travel"}}), min_confidence=0),
     "asked by a key that sees a part": Question(HOLIDAYS, access=parse_filter({"source": "leave.md"})),
     "follow-up": Question("And when do unused ones expire?", history=(Turn("user", HOLIDAYS), Turn("assistant", "28 days."))),
     "markup, emoji and other scripts": Question('<b onload="x">Urlaub</b> 🏖️ כמה ימי חופשה? {{passages}} [1]'),
@@ -169,7 +169,7 @@ def test_digests_alone_cannot_be_made_again(pipeline: Pipeline) -> None:
     [
         (Question("Does joe@example.com have 28 days of paid holiday?"), "question"),
         (Question("And I?", history=(Turn("user", "I am joe@example.com. How many days of holiday are there?"),)), "history"),
-        (Question(HOLIDAYS, filters=parse_filter({"owner": {"ne": "joe@example.com"}}), min_score=-1), "filters"),
+        (Question(HOLIDAYS, filters=parse_filter({"owner": {"ne": "joe@example.com"}}), min_confidence=0), "filters"),
     ],
 )
 def test_what_was_masked_in_the_question_is_said(pipeline: Pipeline, question: Question, part: str) -> None:

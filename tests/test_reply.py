@@ -33,7 +33,7 @@ TRACE = {
     "embedding_model": {"name": "all-MiniLM-L6-v2", "digest": DIGEST, "dimension": 384, "runtime": str},
     "retrieval": {"mode": str, "top_k": 5, "digest": DIGEST},
     "reranker": None,
-    "prompt_template": {"name": "answer", "version": "1", "digest": DIGEST},
+    "prompt_template": {"name": "answer", "version": "2", "digest": DIGEST},
     "generator": {"name": "extractive", "digest": DIGEST, "parameters": dict},
     "container_image": None,
     "code": {"version": str, "commit": object, "dirty": object},
@@ -46,8 +46,8 @@ TRACE = {
 NOTHING_TO_KNOW = {"reranker", "scope.filters", "scope.access"}
 """Where null says that there is none."""
 REPLY = {
-    "answer_id", "trace_id", "request_id", "created_at", "status", "abstain_reason", "query", "answer", "citations", "hits", "warnings",
-    "usage", "timings_ms", "repeats", "trace",
+    "answer_id", "trace_id", "request_id", "created_at", "status", "abstain_reason", "confidence", "query", "answer", "citations",
+    "support", "hits", "warnings", "usage", "timings_ms", "repeats", "trace",
 }  # fmt: skip
 
 
@@ -76,7 +76,7 @@ def asked(pipeline: Pipeline) -> Callable[..., AskReply]:
     return lambda text=HOLIDAYS, **options: reply_to(pipeline.ask(Question(text, **options)))
 
 
-@pytest.mark.parametrize("options", [{}, {"min_score": 0.99}], ids=["answered", "abstained"])
+@pytest.mark.parametrize("options", [{}, {"min_confidence": 1.0}], ids=["answered", "abstained"])
 def test_every_key_of_the_trace_block_is_there_with_its_type(asked: Callable[..., AskReply], options: dict[str, float]) -> None:
     body = asked(**options).model_dump(mode="json", by_alias=True)
     assert set(body) == REPLY
@@ -109,8 +109,8 @@ def test_an_image_that_is_declared_by_digest_appears_in_the_trace(pipeline: Pipe
 
 
 def test_the_trace_gives_the_top_k_and_the_minimum_that_were_used_beside_the_releases_digest(asked: Callable[..., AskReply]) -> None:
-    default, asked_for = asked().trace.retrieval, asked(top_k=2, min_score=0.1).trace.retrieval
-    assert (asked_for.top_k, asked_for.min_score) == (2, 0.1)
+    default, asked_for = asked().trace.retrieval, asked(top_k=2, min_confidence=0.1).trace.retrieval
+    assert (asked_for.top_k, asked_for.min_confidence) == (2, 0.1)
     assert asked_for.digest == default.digest
 
 
@@ -137,8 +137,8 @@ def test_hits_carry_their_rank_and_their_text_only_on_demand(asked: Callable[...
 
 
 def test_an_abstention_has_hits_none_of_which_was_used(asked: Callable[..., AskReply]) -> None:
-    reply = asked(min_score=0.99)
-    assert (reply.status, reply.abstain_reason, reply.answer, reply.citations) == ("abstained", "below_min_score", None, [])
+    reply = asked(min_confidence=1.0)
+    assert (reply.status, reply.abstain_reason, reply.answer, reply.citations) == ("abstained", "low_confidence", None, [])
     assert reply.hits
     assert not any(hit.used for hit in reply.hits)
     assert [stage.name for stage in reply.trace.stages] == ["embed", "retrieve"]

@@ -19,10 +19,10 @@ def test_without_file_and_environment_the_defaults_hold() -> None:
 
 
 def test_environment_wins_over_file_and_file_over_default(folder: Path) -> None:
-    (folder / "rag.toml").write_text("top_k = 7\nmin_score = 0.4\n")
+    (folder / "rag.toml").write_text("top_k = 7\nmin_confidence = 0.4\n")
     settings = load_settings({"RAG_TOP_K": "9"})
-    assert (settings.top_k, settings.min_score, settings.max_tokens) == (9, 0.4, 256)
-    assert explicitly_set({"RAG_TOP_K": "9"}) == {"top_k", "min_score"}
+    assert (settings.top_k, settings.min_confidence, settings.max_tokens) == (9, 0.4, 256)
+    assert explicitly_set({"RAG_TOP_K": "9"}) == {"top_k", "min_confidence"}
 
 
 def test_what_is_given_wins_over_all_and_none_is_not_given(folder: Path) -> None:
@@ -77,8 +77,8 @@ def test_a_table_in_the_file_is_an_unknown_key(folder: Path) -> None:
         ("RAG_TOP_K", "0"),
         ("RAG_TOP_K", "51"),
         ("RAG_TOP_K", "2.5"),
-        ("RAG_MIN_SCORE", "nan"),
-        ("RAG_MIN_SCORE", "1.01"),
+        ("RAG_MIN_CONFIDENCE", "nan"),
+        ("RAG_MIN_CONFIDENCE", "1.01"),
         ("RAG_TIMEOUT_S", "0"),
         ("RAG_TIMEOUT_S", "inf"),
         ("RAG_PORT", "65536"),

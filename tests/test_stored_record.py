@@ -18,7 +18,7 @@ from rag_service.record import Attempt, Receipt, Record
 from rag_service.redaction import MASK, findings
 from rag_service.stored_lineage import lineage_bytes
 from rag_service.stored_record import entry_of, kept_from, row_from
-from rag_service.types import Notice, Prompt, Turn, Usage
+from rag_service.types import Hit, Notice, Prompt, SentenceSupport, Turn, Usage
 from tests.recorded import LINEAGE, OTHER_LINEAGE, abstained, chunk, cited, lineage, record
 
 HERE = Receipt(7, "sha256:" + "e" * 64)
@@ -38,6 +38,18 @@ TEXTS = st.text(st.characters(exclude_categories=["Cs"]), max_size=60).filter(la
 """Without halves of surrogate pairs, which are no text, and without what would be masked."""
 NUMBERS = st.floats(-1e6, 1e6)
 VALUES = st.one_of(TEXTS, st.integers(-(2**53), 2**53), NUMBERS, st.booleans())
+ABSTAIN_REASONS = ["no_hits", "low_confidence", "generator_declined", "unsupported"]
+SHARES = st.floats(0, 1)
+SUPPORT = st.builds(
+    SentenceSupport,
+    span=st.tuples(st.integers(0, 99), st.integers(0, 99)),
+    level=st.sampled_from(["supported", "partly", "unsupported"]),
+    score=SHARES,
+    passages=st.lists(st.integers(1, 50), max_size=3).map(tuple),
+    cited=st.booleans(),
+    claims=st.booleans(),
+    reasons=st.lists(TEXTS.filter(bool), max_size=2).map(tuple),
+)
 TURNS = st.lists(st.builds(Turn, st.sampled_from(["user", "assistant"]), TEXTS), max_size=3)
 
 
@@ -52,7 +64,7 @@ def records(draw: st.DrawFn) -> Record:
         )
         for number in range(draw(st.integers(0, 4)))
     ]  # fmt: skip
-    hits = tuple(dataclasses.replace(made.hits[0], chunk=one, score=draw(NUMBERS)) for one in chunks)
+    hits = tuple(Hit(one, draw(NUMBERS), cosine=draw(st.floats(-1, 1)), keywords=draw(SHARES)) for one in chunks)
     shown = draw(st.integers(0, len(hits)))
     answer = draw(st.none() | TEXTS)
     query = draw(TEXTS)
@@ -70,7 +82,7 @@ def records(draw: st.DrawFn) -> Record:
         generator=draw(st.dictionaries(TEXTS, st.none() | TEXTS | st.integers(-9, 9) | NUMBERS, max_size=3)),
         filters=parse_filter(filters) if filters else None,
         access=draw(st.sampled_from([None, parse_filter({"tenant": "green"})])),
-        overrides=tuple(draw(st.sets(st.sampled_from(["top_k", "min_score"])))),
+        overrides=tuple(draw(st.sets(st.sampled_from(["top_k", "min_confidence"])))),
     )
     attempt: Attempt = dataclasses.replace(
         made.attempt,
@@ -86,7 +98,8 @@ def records(draw: st.DrawFn) -> Record:
         query_vector=np.array(draw(st.lists(st.floats(-1, 1, width=32), min_size=1, max_size=8)), np.float32),
         hits=hits, shown=shown, prompt=prompt, raw_answer=draw(st.none() | TEXTS), answer=answer, citations=citations,
         status="answered" if answer is not None else "abstained",
-        abstain_reason=None if answer is not None else draw(st.sampled_from(["no_hits", "below_min_score", "generator_declined"])),
+        abstain_reason=None if answer is not None else draw(st.sampled_from(ABSTAIN_REASONS)),
+        confidence=draw(SHARES), support=tuple(draw(st.lists(SUPPORT, max_size=3))),
         notices=tuple(Notice("citation_dropped", text) for text in draw(st.lists(TEXTS, max_size=2))),
         usage=Usage(draw(st.none() | st.integers(0, 10**6)), draw(st.none() | st.integers(0, 10**6))),
         timings_ms={"total": draw(st.floats(0, 1e6))}, repeats=draw(st.none() | st.just("ans_" + "0" * 32)),
@@ -105,7 +118,7 @@ def bare(made: Record) -> dict[str, Any]:
         "attempt": {name: getattr(made.attempt, name) for name in Attempt.__dataclass_fields__ if name != "lineage"},
         "lineage": lineage_bytes(made.attempt.lineage),
         "query_vector": made.query_vector.tobytes(),
-        "hits": [(as_stored(hit.chunk), hit.score) for hit in made.hits],
+        "hits": [(as_stored(hit.chunk), hit.score, hit.cosine, hit.keywords) for hit in made.hits],
         "citations": [dataclasses.replace(citation, chunk=as_stored(citation.chunk)) for citation in made.citations],
         "prompt": made.prompt and (made.prompt.system, made.prompt.user, made.prompt.question, len(made.prompt.passages)),
     }
@@ -138,6 +151,7 @@ def told(made: Record) -> Record:
         prompt=dataclasses.replace(made.prompt, system=CANARY, user=f"{one.text} {CANARY}?"),
         raw_answer=f"{CANARY} has 28. [1]", answer=f"{CANARY} has 28. [1]",
         citations=(cited(hits[0], f"{CANARY} has 28. [1]", quote_span=(0, 7)),), notices=(Notice("citation_dropped", CANARY),),
+        support=(SentenceSupport((0, 18), "partly", 0.4, (1,), True, True, (f"'{CANARY}' is not named",)),),
     )  # fmt: skip
 
 
@@ -225,7 +239,7 @@ def test_an_abstention_comes_back_without_passages() -> None:
         lambda body: body[:-1],
         lambda _: b"",
         lambda _: b"null",
-        lambda body: body.replace(b"rag.record/v1", b"rag.record/v9"),
+        lambda body: body.replace(b"rag.record/v2", b"rag.record/v9"),
         lambda body: body.replace(b'"status":"answered"', b'"status":"perhaps"'),
         lambda body: body.replace(b'"hit":0', b'"hit":9'),
         lambda body: body.replace(b'"answer_id"', b'"answer_ib"'),

@@ -51,6 +51,18 @@ def test_however_a_model_cuts_its_text_the_pieces_joined_are_the_answer(pipeline
     assert_tells_the_answer(events, record)
 
 
+LINKED = "See ![28 days](https://elsewhere.example/?d=28) [1] or [the rules](https://elsewhere.example) [1], www.elsewhere.example."
+
+
+@pytest.mark.parametrize("pieces", [1, 2, 7, 1000, None])
+def test_a_link_that_stands_in_no_passage_is_never_told(pipeline: Pipeline, pieces: int | None) -> None:
+    events, record = told(with_generator(pipeline, Writes(completion(LINKED), pieces=pieces)))
+    assert record.answer == "See 28 days [1] or the rules [1], ‹link removed›."
+    assert record.raw_answer == LINKED
+    assert [notice.code for notice in record.notices] == ["link_removed", "sentence_unsupported"]
+    assert_tells_the_answer(events, record)
+
+
 def test_a_model_that_writes_is_told_before_it_has_ended(pipeline: Pipeline) -> None:
     events: list[Event] = []
     so_far: list[int] = []
@@ -77,7 +89,7 @@ def test_what_was_found_is_told_with_the_trace_as_far_as_it_goes_before_anything
 
 
 def test_of_an_abstention_only_what_was_found_is_told(pipeline: Pipeline) -> None:
-    events, record = told(pipeline, min_score=0.99)
+    events, record = told(pipeline, min_confidence=1.0)
     assert record.status == "abstained"
     assert [type(event) for event in events] == [Found]
     assert_tells_the_answer(events, record)
@@ -121,7 +133,7 @@ def test_being_told_changes_nothing_of_the_answer(pipeline: Pipeline) -> None:
     assert [(stage.name, stage.digest) for stage in record.stages] == [(stage.name, stage.digest) for stage in quiet.stages]
 
 
-@pytest.mark.parametrize("options", [{}, {"min_score": 0.99}], ids=["answered", "abstained"])
+@pytest.mark.parametrize("options", [{}, {"min_confidence": 1.0}], ids=["answered", "abstained"])
 def test_an_answer_that_is_there_already_is_told_in_the_same_order(pipeline: Pipeline, options: dict[str, float]) -> None:
     record = pipeline.ask(Question(HOLIDAYS, **options))  # type: ignore[arg-type]
     events: list[Event] = []

@@ -12,7 +12,7 @@ from rag_service.filters import Filter, parse_filter
 from rag_service.prompt import Template
 from rag_service.question import Question
 from rag_service.record import Attempt
-from rag_service.settings import load_settings
+from rag_service.settings import Settings, load_settings
 from rag_service.trace import Trace, identity_of, trace_of
 from rag_service.wiring.releases import make_release, open_release
 from tests.doubles import HOLIDAYS, Writes, completion, with_generator
@@ -53,7 +53,7 @@ def test_without_a_filter_the_whole_index_could_be_searched(labelled: Pipeline) 
 
 
 def test_a_filter_that_lets_little_through_still_gives_as_many_passages_as_asked(labelled: Pipeline) -> None:
-    record = labelled.ask(Question(HOLIDAYS, filters=only(lang="de"), min_score=-1))
+    record = labelled.ask(Question(HOLIDAYS, filters=only(lang="de"), min_confidence=0))
     assert len(record.hits) == 5
     assert {hit.chunk.metadata["lang"] for hit in record.hits} == {"de"}
     scope = trace_of(record.attempt).scope
@@ -70,7 +70,7 @@ def test_filtered_hits_are_the_best_of_those_allowed(labelled: Pipeline) -> None
 
 
 def test_filter_and_access_must_both_hold(labelled: Pipeline) -> None:
-    record = labelled.ask(Question(HOLIDAYS, filters=only(year={"gte": 2003}), access=only(lang="de"), min_score=-1))
+    record = labelled.ask(Question(HOLIDAYS, filters=only(year={"gte": 2003}), access=only(lang="de"), min_confidence=0))
     assert {hit.chunk.document_id for hit in record.hits} == {"de3", "de4", "de5"}
     scope = trace_of(record.attempt).scope
     assert scope is not None
@@ -119,10 +119,10 @@ def test_before_the_search_the_scope_is_unknown_and_says_why(pipeline: Pipeline)
     ("options", "overrides"),
     [
         ({}, []),
-        ({"top_k": 5, "min_score": 0.35, "prompt": "answer/1"}, []),
+        ({name: Settings.model_fields[name].default for name in ("top_k", "min_confidence", "prompt")}, []),
         ({"top_k": 2}, ["top_k"]),
-        ({"min_score": 0.0}, ["min_score"]),
-        ({"top_k": 1, "min_score": 0.1}, ["top_k", "min_score"]),
+        ({"min_confidence": 0.0}, ["min_confidence"]),
+        ({"top_k": 1, "min_confidence": 0.1}, ["top_k", "min_confidence"]),
         ({"filters": only(source="leave.md")}, []),
     ],
 )

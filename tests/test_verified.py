@@ -1,6 +1,7 @@
 """Files that did not change are not read again, and no change goes unnoticed."""
 
 import os
+import re
 import shutil
 import time
 from collections.abc import Callable
@@ -12,6 +13,7 @@ import pytest
 from rag_service import stored
 from rag_service.catalog import Catalog
 from rag_service.errors import Damaged
+from rag_service.evidence import EVIDENCE_FILES
 from rag_service.verified import verified_version
 
 SETTLED_S = 0.06
@@ -43,7 +45,7 @@ def read(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     return names
 
 
-FILES = ["chunks.sqlite", "vectors.faiss"]
+FILES = sorted(["chunks.sqlite", "vectors.faiss", *EVIDENCE_FILES])
 
 
 def test_the_first_time_every_file_is_read_and_from_then_on_none(version: Path, notes: Path, read: list[str]) -> None:
@@ -105,7 +107,7 @@ def test_any_change_after_the_last_comparison_is_noticed(version: Path, notes: P
     verified_version(version, notes=notes, full=False)
     CHANGES[change](version / file)
     for _ in range(2):
-        with pytest.raises(Damaged, match=file):
+        with pytest.raises(Damaged, match=re.escape(file)):
             verified_version(version, notes=notes, full=False)
 
 

@@ -124,7 +124,7 @@ def question_of(body: Asked, answering: Answering, wanted: Wanted, number: int |
         text=text,
         history=tuple(Turn(message.role, message.content) for message in history),
         top_k=body.top_k,
-        min_score=body.min_score,
+        min_confidence=generated.min_confidence if generated else None,
         filters=parse_filter(body.filters, param=f"{place}filters"),
         access=current_caller().filter,
         prompt=generated.prompt if generated else None,

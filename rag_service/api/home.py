@@ -80,7 +80,7 @@ def _form(fields: dict[str, str]) -> Form:
     return Form(
         question=fields.get("question", ""),
         top_k=fields.get("top_k", ""),
-        min_score=fields.get("min_score", ""),
+        min_confidence=fields.get("min_confidence", ""),
         release=fields.get("release", ""),
         fresh="fresh" in fields,
     )
@@ -88,7 +88,7 @@ def _form(fields: dict[str, str]) -> Form:
 
 def _request_of(form: Form) -> AskRequest:
     """Raises `InvalidInput`."""
-    given = {"top_k": form.top_k, "min_score": form.min_score, "release": form.release}
+    given = {"top_k": form.top_k, "min_confidence": form.min_confidence, "release": form.release}
     try:
         return AskRequest.model_validate(
             {"question": form.question, "cache": not form.fresh, **{name: value for name, value in given.items() if value}}

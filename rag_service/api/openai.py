@@ -139,7 +139,7 @@ def _question(body: ChatRequest, texts: Sequence[tuple[str, str]], answering: An
         text=texts[asked[-1]][1],
         history=tuple(history[-limits.max_history_turns :]) if limits.max_history_turns else (),
         top_k=options.top_k,
-        min_score=options.min_score,
+        min_confidence=options.min_confidence,
         filters=parse_filter(options.filters, param="rag.filters"),
         access=current_caller().filter,
         prompt=options.prompt,

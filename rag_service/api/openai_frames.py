@@ -17,8 +17,9 @@ from rag_service.types import AbstainReason, Citation, Hit
 
 _NO_ANSWER: dict[AbstainReason, str] = {
     "no_hits": "I found nothing about this in the documents.",
-    "below_min_score": "I found nothing in the documents that is close enough to this question.",
+    "low_confidence": "I found nothing in the documents that surely answers this question.",
     "generator_declined": "The passages that I found do not answer this question.",
+    "unsupported": "The passages that I found do not support an answer to this question.",
     "empty_index": "There are no documents to answer from.",
 }
 """What a person reads in a chat when there is no answer; `status` says it to programs."""

@@ -46,7 +46,7 @@ class RagOptions(Incoming):
     """As in `POST /ask`."""
 
     top_k: Annotated[int | None, Field(ge=1)] = None
-    min_score: Annotated[float | None, Field(ge=-1, le=1)] = None
+    min_confidence: Annotated[float | None, Field(ge=0, le=1)] = None
     filters: Annotated[dict[str, JsonValue], Field(default_factory=dict, max_length=16)]
     prompt: Annotated[str | None, Field(max_length=128)] = None
     release: Annotated[str | None, Field(pattern=_ID)] = None

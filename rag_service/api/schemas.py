@@ -70,10 +70,6 @@ class Asked(Incoming):
         Field(max_length=1000, description="The conversation so far, oldest first. A follow-up is searched for as a question of its own."),
     ] = []
     top_k: Annotated[int | None, Field(ge=1, description="Passages to answer from, at most max_top_k; null takes the release's.")] = None
-    min_score: Annotated[
-        float | None,
-        Field(ge=-1, le=1, description="Cosine of the best passage below which to abstain; null takes the release's."),
-    ] = None
     filters: Annotated[
         dict[str, JsonValue],
         Field(
@@ -94,6 +90,10 @@ class Asked(Incoming):
 class Generated(Asked):
     """What an answer takes beyond a search."""
 
+    min_confidence: Annotated[
+        float | None,
+        Field(ge=0, le=1, description="Confidence that the documents hold an answer, below which to abstain; null takes the release's."),
+    ] = None
     prompt: Annotated[str | None, Field(max_length=128, description="Prompt template, `<name>/<version>`; null takes the release's.")] = (
         None
     )
@@ -123,7 +123,7 @@ class AskRequest(Generated, Pinned):
 
 
 class SearchRequest(Asked, Pinned):
-    pass
+    min_score: Annotated[float | None, Field(ge=-1, le=1, description="Leaves out passages whose score is below it.")] = None
 
 
 class BatchRequest(Pinned):
@@ -207,5 +207,5 @@ class InfoReply(Outgoing):
     retrieval: RetrievalTrace
     prompt_template: PromptTrace
     generator: GeneratorTrace
-    score: str = Field("cosine similarity in [-1, 1], higher is better", description="What every score means.")
+    score: str = Field("relevance, about 0 to 1; higher is better", description="What every score means.")
     limits: Limits

@@ -8,7 +8,7 @@ from pydantic_core import PydanticCustomError
 
 from rag_service.api.schemas import Message
 from rag_service.kept import Content, Feedback, Kept, Listed, Text
-from rag_service.reply import AskReply, CitationReply, HitReply, UsageReply, WarningReply, reply_to, utc
+from rag_service.reply import AskReply, CitationReply, HitReply, SupportReply, UsageReply, WarningReply, reply_to, utc
 from rag_service.trace import Outgoing, Trace
 from rag_service.types import AbstainReason
 
@@ -69,11 +69,13 @@ class RecordReply(Outgoing):
     query: str | None
     status: Literal["answered", "abstained"]
     abstain_reason: AbstainReason | None
+    confidence: float = Field(description="That the documents hold an answer, in [0, 1], judged by what was retrieved.")
     hits: list[HitReply] = Field(description="All candidates with their texts; `used` says which stood in the prompt.")
     prompt: PromptReply | None = Field(description="As it was rendered; null where none was.")
     raw_answer: str | None = Field(description="What the generator wrote, before its citations were checked.")
     answer: str | None
     citations: list[CitationReply]
+    support: list[SupportReply] = Field(description="Of the answer; where that was withheld for want of support, of what it was.")
     warnings: list[WarningReply]
     usage: UsageReply
     timings_ms: dict[str, float]

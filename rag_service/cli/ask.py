@@ -19,8 +19,9 @@ from rag_service.wiring.releases import open_release, remember, with_generator
 
 _WHY = {
     "no_hits": "nothing in the index is near this question",
-    "below_min_score": "no passage is close enough to this question",
+    "low_confidence": "it is not sure enough that the documents answer this question",
     "generator_declined": "the passages found do not hold an answer",
+    "unsupported": "the passages found do not support what the generator wrote",
     "empty_index": "the index is empty",
 }
 
@@ -29,7 +30,7 @@ def ask(
     question: Annotated[str, typer.Argument(help="The question, in quotes.")],
     name: NameOption = None,
     top_k: Annotated[int | None, typer.Option("--top-k", "-k", help="Passages to answer from.", show_default=False)] = None,
-    min_score: Annotated[float | None, typer.Option(help="Cosine below which to abstain.", show_default=False)] = None,
+    min_confidence: Annotated[float | None, typer.Option(help="Confidence below which to abstain, 0 to 1.", show_default=False)] = None,
     generator: GeneratorOption = None,
     indexes: IndexesOption = None,
     as_json: JsonOption = False,
@@ -39,7 +40,7 @@ def ask(
     Example: rag-service ask "How do I roll back?" --name handbook
     """
     with errors_in_words():
-        settings = load_settings(name=name, indexes=indexes, top_k=top_k, min_score=min_score, generator=generator)
+        settings = load_settings(name=name, indexes=indexes, top_k=top_k, min_confidence=min_confidence, generator=generator)
         catalog = Catalog(settings.indexes)
         active = catalog.release(settings.name, catalog.active_id(settings.name))
         release = active if generator is None else with_generator(active, settings, catalog, settings.name)
@@ -49,7 +50,7 @@ def ask(
         if opened.differences:
             changed = " and ".join(opened.differences)
             err.print(f"[yellow]warning[/yellow] {changed} changed since release {active.id} was activated; what is here now answers")
-        record = _recorded(opened.pipeline.ask(Question(question, top_k=top_k, min_score=min_score)), settings)
+        record = _recorded(opened.pipeline.ask(Question(question, top_k=top_k, min_confidence=min_confidence)), settings)
         reply = reply_to(record, include_chunks=as_json)
     if as_json:
         out.print_json(reply.model_dump_json())
@@ -68,8 +69,8 @@ def _recorded(record: Record, settings: Settings) -> Record:
 
 def _print(reply: AskReply) -> None:
     if reply.answer is None:
-        best = f" (best score {reply.hits[0].score:.3f}, needed {reply.trace.retrieval.min_score:.3f})" if reply.hits else ""
-        shown = best if reply.abstain_reason == "below_min_score" else ""
+        sure = f" (confidence {reply.confidence:.3f}, needed {reply.trace.retrieval.min_confidence:g})"
+        shown = sure if reply.abstain_reason == "low_confidence" else ""
         out.print(f"[yellow]no answer[/yellow]: {_WHY[reply.abstain_reason or 'no_hits']}{shown}")
     else:
         out.print(Text(reply.answer))
@@ -104,7 +105,7 @@ def _print_trace(reply: AskReply) -> None:
         "prompt": f"{trace.prompt_template.name}/{trace.prompt_template.version} {trace.prompt_template.digest[7:19]}",
         "generator": f"{trace.generator.name} {trace.generator.digest[7:19]}",
         "image": image,
-        "answer": f"{reply.answer_id} · trace {reply.trace_id}",
+        "answer": f"{reply.answer_id} · trace {reply.trace_id} · confidence {reply.confidence:.3f}",
         "recorded": f"entry {trace.receipt.seq}" if trace.receipt else f"no: {trace.unknown['receipt']}",
         "ms": f"{timings} · total {reply.timings_ms['total']:.1f}",
     }

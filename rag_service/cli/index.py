@@ -13,6 +13,7 @@ from rag_service.ask import Pipeline
 from rag_service.build import Built
 from rag_service.catalog import Catalog, check_name
 from rag_service.cli.compare import print_set
+from rag_service.cli.documents import described_document
 from rag_service.cli.index_difference import described_difference, print_difference, summary
 from rag_service.cli.ledger import LedgerOption
 from rag_service.cli.options import GeneratorOption, IndexesOption, JsonOption, NameOption
@@ -115,16 +116,18 @@ def show(
     name: NameOption = None,
     indexes: IndexesOption = None,
 ) -> None:
-    """The manifest of a version, as JSON: digests, parts, counts, and what was skipped. With --document, whether that is in it."""
+    """The manifest of a version, as JSON: digests, parts, counts, and what was skipped.
+
+    With --document, whether that is in it: its digests, its metadata and the places of its chunks, as `GET /documents/ID` gives them.
+
+    Example: rag-service index show --document leave.md --name handbook
+    """
     with errors_in_words():
         settings, catalog = _catalog(name, indexes)
         chosen = version or _served_version(catalog, settings.name)
         folder = catalog.version_folder(settings.name, chosen)
         if document is not None:
-            found = open_chunks(catalog, settings.name, chosen).document(DocumentId(document))
-            if found is None:
-                raise NotFound(f"there is no document {document!r} in version {chosen}", hint="ids are paths below the source of the build")
-            out.print_json(data={"version": chosen, **asdict(found)})
+            out.print_json(data=described_document(open_chunks(catalog, settings.name, chosen), DocumentId(document), chosen))
             return
         manifest, facts = read_manifest(folder), read_build_facts(folder)
         shown = {"version": manifest.version, "digest": manifest.digest, "build": facts.model_dump(mode="json")}

@@ -153,7 +153,7 @@ def _opened(name: str | None, indexes: object) -> tuple[Settings, Catalog]:
 
 
 def _parts(release: Release) -> tuple[str, ...]:
-    retrieval = f"{release.retrieval.mode} {release.retrieval.top_k}/{release.retrieval.min_score:g}"
+    retrieval = f"{release.retrieval.mode} {release.retrieval.top_k}/{release.retrieval.min_confidence:g}"
     prompt = f"{release.prompt.name}/{release.prompt.version}"
     code = f"{release.code.version} {release.code.digest[7:19]}"
     return release.index.version, escape(release.encoder.name), retrieval, prompt, escape(release.generator.name), code

@@ -38,6 +38,7 @@ from rag_service.telemetry.otel_variables import exporting_by
 from rag_service.telemetry.shared_metrics import Worker
 from rag_service.wiring.desks import max_concurrent, max_queue, open_desk
 from rag_service.wiring.generators import generator_spec
+from rag_service.wiring.rerankers import reranker_spec
 
 logger = logging.getLogger("rag_service.cli")
 
@@ -221,13 +222,18 @@ def _is_loopback(host: str) -> bool:
 def _warn_of_settings_without_effect(settings: Settings, release: Release) -> None:
     """What a release fixes is not read from the environment; somebody who set it there expects that it is."""
     fixed = {
+        "retrieval": release.retrieval.mode,
         "top_k": release.retrieval.top_k,
-        "min_score": release.retrieval.min_score,
+        "per_document": release.retrieval.per_document,
+        "min_confidence": release.retrieval.min_confidence,
+        "reranker": release.reranker.spec if release.reranker else "none",
+        **({"rerank_depth": release.reranker.depth} if release.reranker else {}),
+        "support": release.checks.support,
         "prompt": f"{release.prompt.name}/{release.prompt.version}",
         "generator": release.generator.spec,
         **{name: value for name, value in release.generator.options.items() if name in RELEASE_FIELDS},
     }
-    asked = settings.model_copy(update={"generator": generator_spec(settings)})
+    asked = settings.model_copy(update={"generator": generator_spec(settings), "reranker": reranker_spec(settings)})
     differing = [name for name in fixed if name in explicitly_set() and getattr(asked, name) != fixed[name]]
     for name in differing:
         detail = (

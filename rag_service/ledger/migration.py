@@ -10,7 +10,7 @@ from rag_service.errors import Conflict, Mismatch, NotFound
 from rag_service.ledger.schema import APPLICATION_ID, SCHEMA_VERSION, ledger_errors
 
 STEPS: Mapping[int, str] = {}
-"""From which version → the SQL that leads to the next one. Empty while there is only one."""
+"""From which version → the SQL that leads to the next one. Empty while none was released but this one."""
 
 
 def migrate(path: Path) -> Path | None:

@@ -15,7 +15,8 @@ from urllib.parse import quote
 from rag_service.errors import Damaged, Mismatch, NotFound, StorageFailed
 from rag_service.ledger.packing import DAMAGED_HINT
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
+_UNRELEASED_VERSION = 1
 APPLICATION_ID = 0x5241474C
 """`RAGL`, by which `file` and this module know a ledger."""
 BUSY_MS = 5000
@@ -135,6 +136,11 @@ def _check(connection: sqlite3.Connection, path: Path) -> None:
         raise Mismatch(
             f"the ledger {path.name} has schema version {version}, and this program knows up to {SCHEMA_VERSION}",
             hint="use the newer rag-service that wrote it, or set RAG_LEDGER to another file",
+        )
+    if version == _UNRELEASED_VERSION:
+        raise Mismatch(
+            f"the ledger {path.name} was written before the first release, in a form that is not read any more",
+            hint="move it away or set RAG_LEDGER to another file; the program that wrote it can still export its records",
         )
     if version < SCHEMA_VERSION:
         raise Mismatch(

@@ -209,10 +209,10 @@ def _chunk(row: tuple) -> Chunk:  # type: ignore[type-arg]  # the columns of `_S
         end=end,
         text=text,
         title=title,
-        heading_path=tuple(json.loads(heading_path)),
+        heading_path=tuple(orjson.loads(heading_path)),
         source=source,
         page=page,
         embedded_text=context + text,
         tokens=tokens,
-        metadata=json.loads(metadata),
+        metadata=orjson.loads(metadata),
     )

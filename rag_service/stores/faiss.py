@@ -116,6 +116,9 @@ class FaissStore:
         self._index = index
         self._has_graph = isinstance(index, faiss.IndexHNSW)
         self._flat = faiss.downcast_index(index.storage) if self._has_graph else index
+        flat: Any = self._flat
+        rows = faiss.rev_swig_ptr(flat.get_xb(), len(self) * self.dimension) if len(self) else np.empty(0, np.float32)
+        self._rows: Matrix = rows.reshape(len(self), self.dimension)  # where FAISS has them: valid as long as the index, which is kept
 
     @classmethod
     def open(cls, path: Path) -> "FaissStore":
@@ -187,9 +190,7 @@ class FaissStore:
         return None
 
     def vectors(self, positions: Sequence[int]) -> Matrix:
-        if not positions:
-            return np.empty((0, self.dimension), np.float32)
-        return np.stack([self._index.reconstruct(int(position)) for position in positions])
+        return self._rows[np.asarray(positions, np.int64)]
 
 
 def _permitted(positions: Positions, within: Selection) -> npt.NDArray[np.bool_]:

@@ -19,7 +19,7 @@ Three levels of watching, because each has other causes and other people who act
 No metric of an answer has the release as a label: releases come and go for as long as a process lives. A query that needs it joins:
 `rate(rag_answers_total[5m]) * on (job, instance) group_left (release) rag_release_info`. Single answers are found by exemplars, which
 hold trace ids. What a label may say is known beforehand; all else is `other`. A record that repeats another from the cache counts for
-what it told, not for stages and tokens. `rag_top_score` takes a negative cosine as 0: OpenMetrics lets a histogram of negative numbers
+what it told, not for stages and tokens. `rag_top_score` takes a negative score as 0: OpenMetrics lets a histogram of negative numbers
 have neither sum nor count.
 """
 
@@ -62,8 +62,8 @@ CATALOGUE: tuple[Described, ...] = (
     Described("rag_abstentions_total", "counter", ("reason",), "model", "Questions that were not answered, by why."),
     Described("rag_searches_total", "counter", (), "model", "Searches without an answer."),
     Described("rag_stage_duration_seconds", "histogram", ("stage",), "model", "Time of a stage of an answer or search that was made anew."),
-    Described("rag_top_score", "histogram", (), "model", "Cosine of the best passage of each question; low means that nothing fits."),
-    Described("rag_score_gap", "histogram", (), "model", "Cosine of the best passage less that of the second; small means ambiguous."),
+    Described("rag_top_score", "histogram", (), "model", "Score of the best passage of each question; low means that nothing fits."),
+    Described("rag_score_gap", "histogram", (), "model", "Score of the best passage less that of the second; small means ambiguous."),
     Described("rag_answer_chars", "histogram", (), "model", "Length of the answers in characters; abstentions have none."),
     Described("rag_tokens_total", "counter", ("kind",), "model", "Tokens that the generator read (prompt) and wrote (completion)."),
     Described("rag_citations_total", "counter", ("verbatim",), "model", "Citations in answers, by whether they are word for word."),

@@ -13,7 +13,7 @@ class Form:
 
     question: str = ""
     top_k: str = ""
-    min_score: str = ""
+    min_confidence: str = ""
     release: str = ""
     fresh: bool = False
     """Not from the cache."""

@@ -45,7 +45,7 @@ def _released(attempt: Attempt) -> Iterator[Part]:
     yield Part("encoder", "Embedding model", embedder.name, embedder.digest, links.release(release.id, "encoder"), notes)
     yield Part(
         "retrieval", "Retrieval", release.retrieval.mode, release.retrieval.digest, links.release(release.id, "retrieval"),
-        (f"top_k {used.top_k}", f"min_score {used.min_score:g}"), replaced=bool(replaced & {"top_k", "min_score"}),
+        (f"top_k {used.top_k}", f"min_confidence {used.min_confidence:g}"), replaced=bool(replaced & {"top_k", "min_confidence"}),
     )  # fmt: skip
     prompt = used.prompt
     yield Part(
@@ -55,7 +55,7 @@ def _released(attempt: Attempt) -> Iterator[Part]:
     settings = tuple(f"{name} {value}" for name, value in sorted(used.generator.items()) if value is not None)
     yield Part(
         "generator", "Generator", release.generator.name, release.generator.digest, links.release(release.id, "generator"), settings,
-        replaced=bool(replaced - {"top_k", "min_score", "prompt"}),
+        replaced=bool(replaced - {"top_k", "min_confidence", "prompt"}),
     )  # fmt: skip
 
 

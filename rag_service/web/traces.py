@@ -21,8 +21,9 @@ _BAR_UNITS = 1000
 
 WHY_ABSTAINED: dict[AbstainReason, str] = {
     "no_hits": "nothing was found that could be searched",
-    "below_min_score": "no passage was close enough to the question",
+    "low_confidence": "it is not sure enough that the documents answer the question",
     "generator_declined": "the generator said that the passages do not hold the answer",
+    "unsupported": "the passages do not support what the generator wrote",
     "empty_index": "the index is empty",
 }
 
@@ -117,6 +118,8 @@ class Candidate:
     chunk: Chunk
     place: str
     score: float
+    cosine: float
+    keywords: float
     width: float
     """Of its bar, in thousandths."""
     href: str
@@ -135,6 +138,8 @@ def candidates_of(record: Record) -> list[Candidate]:
             chunk=hit.chunk,
             place=place_of(hit.chunk),
             score=hit.score,
+            cosine=hit.cosine,
+            keywords=hit.keywords,
             width=round(min(max(hit.score, 0.0), 1.0) * _BAR_UNITS, 1),
             href=links.chunk(hit.chunk.id, record.lineage.index.version),
             kept=rank <= record.shown,
@@ -148,8 +153,8 @@ def candidates_of(record: Record) -> list[Candidate]:
 def _why(record: Record, rank: int) -> str:
     if rank <= record.shown:
         return "in the prompt"
-    if record.abstain_reason == "below_min_score":
-        return f"not shown to the generator: the best score is below min_score {record.attempt.parameters.min_score:g}"
+    if record.abstain_reason == "low_confidence":
+        return f"not shown to the generator: confidence {record.confidence:.3f} is below {record.attempt.parameters.min_confidence:g}"
     if record.shown:
         return "left out: did not fit into the token budget"
     return "not shown to the generator"

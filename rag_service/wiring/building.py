@@ -31,6 +31,7 @@ def build(settings: Settings, catalog: Catalog, name: str, source: str, progress
         chunker_part=describe(parameters, encoder_digest=embedder.digest),
         loader_part=_loader_part(limits),
         store=settings.store,
+        languages=settings.languages,
         keep_embeddings=settings.keep_embeddings,
     )
     return build_index(catalog, name, documents, recipe, source=source, progress=progress)

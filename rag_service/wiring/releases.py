@@ -15,19 +15,24 @@ from rag_service.deployment import Deployment, describe_deployment, running_code
 from rag_service.digests import short_id
 from rag_service.durable import in_use
 from rag_service.errors import Damaged, Mismatch, StorageFailed
+from rag_service.lexical.bm25 import Bm25Index
 from rag_service.manifest import CHUNKS_FILE, MANIFEST_FILE, BuildFacts, Manifest, read_build_facts, read_manifest
 from rag_service.opened import Opened, Report
-from rag_service.ports import ChunkTable, Embedder, Generator, VectorStore
+from rag_service.ports import ChunkTable, Embedder, Generator, Reranker, VectorStore
 from rag_service.prompt import load_template
 from rag_service.record import EmbedderIdentity, IndexIdentity, Lineage
-from rag_service.release import GeneratorRef, IndexRef, NamedDigest, PromptRef, Release, Retrieval
+from rag_service.release import Checks, GeneratorRef, IndexRef, NamedDigest, PromptRef, Release, Retrieval
+from rag_service.retrieval import Retriever
 from rag_service.settings import Settings
 from rag_service.stored import Scalar, verify_files
 from rag_service.stores.chunks import SqliteChunks
 from rag_service.stores.faiss import open_store
+from rag_service.stores.neighbours import open_neighbours
+from rag_service.stores.sentences import SentenceArrays
 from rag_service.verified import verified_version
 from rag_service.wiring.encoders import Encoders, embedder_of
 from rag_service.wiring.generators import generator_options, generator_spec, open_generator
+from rag_service.wiring.rerankers import chosen_reranker, open_reranker
 
 LEAST_CANARY_COSINE = 0.995
 """What a stored vector and the encoder's vector of the same text must reach. The same encoder on the same kind of machine gives 1.0; the
@@ -58,9 +63,13 @@ def make_release(settings: Settings, catalog: Catalog, name: str, index_version:
         index=IndexRef(version=manifest.version, digest=manifest.digest),
         encoder=NamedDigest(name=manifest.encoder.name, digest=manifest.encoder.digest),
         chunker=NamedDigest(name=manifest.chunker.name, digest=manifest.chunker.digest),
-        retrieval=Retrieval(top_k=settings.top_k, min_score=settings.min_score),
+        retrieval=Retrieval(
+            mode=settings.retrieval, top_k=settings.top_k, per_document=settings.per_document, min_confidence=settings.min_confidence
+        ),
+        reranker=chosen_reranker(settings),
         prompt=PromptRef(name=template.name, version=template.version, digest=template.digest),
         generator=_chosen_generator(settings, embedder_of(manifest, catalog, settings)),
+        checks=Checks(support=settings.support),
         code=running_code(),
     )
 
@@ -107,8 +116,9 @@ def open_release(
             resources.enter_context(in_use(folder / MANIFEST_FILE))
         manifest, facts = proved("manifest", report, lambda: _verified_manifest(catalog, name, release, verify))
         embedder = proved("encoder", report, lambda: _warm(encoders.of(manifest)))
-        store, chunks = proved("index", report, lambda: _open_index(folder, manifest, embedder, resources))
-        proved("canary", report, lambda: _check_canary(embedder, store, chunks, sampled_chunks))
+        reranker = open_reranker(release.reranker) if release.reranker else None
+        retriever = proved("index", report, lambda: _open_index(folder, manifest, embedder, release, reranker, resources))
+        proved("canary", report, lambda: _check_canary(embedder, retriever.store, retriever.chunks, sampled_chunks))
         template = load_template(f"{release.prompt.name}/{release.prompt.version}")
         opening = open_generator(release.generator.spec, release.generator.options, embedder)
         generator = proved("generator", report, lambda: resources.enter_context(opening))
@@ -127,8 +137,7 @@ def open_release(
                 deployment=deployment or deployment_of(settings),
             ),
             embedder=embedder,
-            store=store,
-            chunks=chunks,
+            retriever=retriever,
             template=template,
             condense_template=load_template(CONDENSE_TEMPLATE, condensing=True),
             generator=generator,
@@ -194,7 +203,9 @@ def _warm(embedder: Embedder) -> Embedder:
     return embedder
 
 
-def _open_index(folder: Path, manifest: Manifest, embedder: Embedder, resources: ExitStack) -> tuple[VectorStore, ChunkTable]:
+def _open_index(
+    folder: Path, manifest: Manifest, embedder: Embedder, release: Release, reranker: Reranker | None, resources: ExitStack
+) -> Retriever:
     store = open_store(folder, manifest.store.kind)
     chunks = resources.enter_context(closing(SqliteChunks.open(folder / CHUNKS_FILE)))
     if store.dimension != embedder.dimension:
@@ -207,7 +218,19 @@ def _open_index(folder: Path, manifest: Manifest, embedder: Embedder, resources:
             f"the index has {len(store)} vectors for {len(chunks)} chunks, its manifest says {manifest.counts.chunks}",
             hint="build the index again",
         )
-    return store, chunks
+    return Retriever(
+        store=store,
+        keywords=Bm25Index.open(folder, rows=manifest.counts.chunks),
+        sentences=SentenceArrays.open(folder, chunks=manifest.counts.chunks, dimension=embedder.dimension),
+        chunks=chunks,
+        neighbours=open_neighbours(folder, chunks=manifest.counts.chunks),
+        languages=tuple(manifest.keywords.languages),
+        unrelated=manifest.encoder.unrelated_cosine,
+        mode=release.retrieval.mode,
+        per_document=release.retrieval.per_document,
+        reranker=reranker,
+        rerank_depth=release.reranker.depth if release.reranker else 0,
+    )
 
 
 def _check_canary(embedder: Embedder, store: VectorStore, chunks: ChunkTable, sampled: int) -> None:

@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
+from functools import cache
 from http.client import HTTPConnection
 from pathlib import Path
 from typing import Any
@@ -23,14 +24,20 @@ from rag_service.archive import Archive
 from rag_service.ask import Pipeline
 from rag_service.catalog import Catalog
 from rag_service.desk import Desk
+from rag_service.digests import short_id
+from rag_service.embedders.onnx import OnnxEmbedder
 from rag_service.errors import NotFound
 from rag_service.keys import Keyring
+from rag_service.manifest import Manifest
 from rag_service.opened import CHECKS, Opened, Report
 from rag_service.pinned import Pinned
+from rag_service.ports import Embedder
 from rag_service.recording import Recorder
 from rag_service.serving import Service
-from rag_service.settings import load_settings
+from rag_service.settings import Settings, load_settings
+from rag_service.wiring import desks
 from rag_service.wiring.desks import open_desk
+from rag_service.wiring.encoders import Encoders
 from tests.doubles import no_records
 
 LIMITS = Limits(
@@ -182,7 +189,25 @@ def serving(pipeline: Pipeline) -> Desk:
 
 def desk_on(indexes: Path, name: str = "handbook", **settings: Any) -> Desk:
     """What a server has that serves `name` of `indexes`: other releases, earlier answers, and the chunks of old versions."""
-    return started(open_desk(load_settings({}, indexes=indexes, name=name, **settings), Catalog(indexes)))
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        monkeypatch.setattr(desks, "Encoders", EncodersOfTheSession)
+        return started(open_desk(load_settings({}, indexes=indexes, name=name, **settings), Catalog(indexes)))
+
+
+class EncodersOfTheSession(Encoders):
+    """Opens the encoder that all tests share once for all of them, which takes a tenth of a second; any other as a server does."""
+
+    def __init__(self, settings: Settings, catalog: Catalog) -> None:
+        super().__init__(settings, catalog)
+        self._shared = catalog.encoders_folder() if catalog.encoders_folder().is_symlink() else None
+
+    def of(self, manifest: Manifest) -> Embedder:
+        if self._shared is None:
+            return super().of(manifest)
+        return _opened((self._shared / short_id(manifest.encoder.digest)).resolve())
+
+
+_opened = cache(OnnxEmbedder.open)
 
 
 @pytest.fixture(scope="session")

@@ -75,13 +75,14 @@ def shared(shared_index: Path, serve: Any, tmp_path: Path) -> Shared:
 
 def replies_of(client: Any) -> Iterator[Any]:
     """The same question by every route that answers, twice: the second time from the cache where there is one."""
-    asked = {"question": QUESTION, "top_k": 50, "min_score": -1, "include": ["chunks"]}
+    question = {"question": QUESTION, "top_k": 50}
+    rag = {"top_k": 50, "min_confidence": 0}
+    asked = {**question, **rag, "include": ["chunks"]}
     for _ in range(2):
         yield client.ask(asked)
-        yield client.search(asked)
+        yield client.search({**question, "include": ["chunks"]})
         yield client.ask({**asked, "stream": True})
-        yield client.batch({"questions": [{"question": QUESTION, "top_k": 50, "min_score": -1}], "include": ["chunks"]})
-        rag = {"top_k": 50, "min_score": -1}
+        yield client.batch({"questions": [{**question, **rag}], "include": ["chunks"]})
         yield client.post("/v1/chat/completions", {"model": "projects", "messages": [{"role": "user", "content": QUESTION}], "rag": rag})
     yield client.get("/info")
     yield client.get("/v1/models")
@@ -259,4 +260,4 @@ def test_a_document_that_is_restricted_later_is_not_readable_in_what_was_served_
     assert client.with_key(key).get(url).status == 404
     for path in ("/ask", "/search"):
         refused(client.with_key(key).post(path, asked), 403, "forbidden")
-    assert RED not in client.with_key(key).ask({"question": QUESTION, "min_score": -1}).body.decode()
+    assert RED not in client.with_key(key).ask({"question": QUESTION, "min_confidence": 0}).body.decode()

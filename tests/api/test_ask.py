@@ -27,9 +27,9 @@ def test_an_answer_has_the_documented_shape(client: Any) -> None:
 
 
 def test_an_abstention_is_an_answer_too_with_its_trace(client: Any) -> None:
-    reply = client.ask({"question": HOLIDAYS, "min_score": 0.99})
+    reply = client.ask({"question": HOLIDAYS, "min_confidence": 1.0})
     assert reply.status == 200
-    assert (reply.json["status"], reply.json["abstain_reason"], reply.json["answer"]) == ("abstained", "below_min_score", None)
+    assert (reply.json["status"], reply.json["abstain_reason"], reply.json["answer"]) == ("abstained", "low_confidence", None)
     assert reply.json["trace"]["release"]["id"]
 
 
@@ -39,9 +39,9 @@ def test_the_text_of_hits_comes_when_it_is_included(client: Any) -> None:
 
 
 def test_overrides_count_for_one_question(client: Any) -> None:
-    reply = client.ask({"question": HOLIDAYS, "top_k": 2, "min_score": 0.1}).json
+    reply = client.ask({"question": HOLIDAYS, "top_k": 2, "min_confidence": 0.1}).json
     assert len(reply["hits"]) == 2
-    assert (reply["trace"]["retrieval"]["top_k"], reply["trace"]["retrieval"]["min_score"]) == (2, 0.1)
+    assert (reply["trace"]["retrieval"]["top_k"], reply["trace"]["retrieval"]["min_confidence"]) == (2, 0.1)
     assert len(client.ask({"question": HOLIDAYS}).json["hits"]) == 5
 
 
@@ -131,9 +131,9 @@ def test_json_that_is_not_a_question_is_a_422(client: Any, body: object) -> None
         ({"question": HOLIDAYS, "top_k": -1}, "top_k"),
         ({"question": HOLIDAYS, "top_k": 10**30}, "top_k"),
         ({"question": HOLIDAYS, "top_k": 1.5}, "top_k"),
-        ({"question": HOLIDAYS, "min_score": 1.1}, "min_score"),
-        ({"question": HOLIDAYS, "min_score": float("nan")}, "min_score"),
-        ({"question": HOLIDAYS, "min_score": float("inf")}, "min_score"),
+        ({"question": HOLIDAYS, "min_confidence": 1.1}, "min_confidence"),
+        ({"question": HOLIDAYS, "min_confidence": float("nan")}, "min_confidence"),
+        ({"question": HOLIDAYS, "min_confidence": float("inf")}, "min_confidence"),
         ({"question": HOLIDAYS, "include": ["everything"]}, "include.0"),
         ({"question": HOLIDAYS, "include": ["chunks"] * 5}, "include"),
         ({"question": HOLIDAYS, "request_id": "two words"}, "request_id"),

@@ -38,7 +38,13 @@ class Samples:
 
 def test_known_traffic_is_counted(serve: Any, own_indexes: Any) -> None:
     client = serve(own_indexes)
-    for body in ({"question": HOLIDAYS}, {"question": HOLIDAYS}, {"question": HOLIDAYS, "min_score": 0.99}, {"question": " "}, {"topk": 1}):
+    for body in (
+        {"question": HOLIDAYS},
+        {"question": HOLIDAYS},
+        {"question": HOLIDAYS, "min_confidence": 1.0},
+        {"question": " "},
+        {"topk": 1},
+    ):
         client.ask(body)
     client.ask({"question": HOLIDAYS, "top_k": 999})
     client.search({"question": HOLIDAYS})
@@ -47,7 +53,7 @@ def test_known_traffic_is_counted(serve: Any, own_indexes: Any) -> None:
     samples = Samples(client)
     assert samples.value("rag_answers_total", status="answered") == 3
     assert samples.value("rag_answers_total", status="abstained") == 1
-    assert samples.value("rag_abstentions_total", reason="below_min_score") == 1
+    assert samples.value("rag_abstentions_total", reason="low_confidence") == 1
     assert samples.value("rag_cache_hits_total") == 1
     assert samples.value("rag_searches_total") == 1
     assert samples.value("rag_request_duration_seconds_count", route="/ask", status="200") == 3

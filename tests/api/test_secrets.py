@@ -38,7 +38,7 @@ def files_with(folder: Path, *words: str) -> list[str]:
 
 
 def asked(client: Client, question: str, **fields: Any) -> Any:
-    reply = client.ask({"question": question, "min_score": -1, "cache": False, **fields})
+    reply = client.ask({"question": question, "min_confidence": 0, "cache": False, **fields})
     assert reply.status == 200, reply.body
     return reply.json
 
@@ -54,7 +54,7 @@ def test_secrets_in_whatever_somebody_sends_are_in_no_file_and_in_nothing_given_
     turns = [all_of_them, f"I see: {all_of_them}", f"Who is {all_of_them}?"]
     messages = [{"role": role, "content": turn} for role, turn in zip(("user", "assistant", "user"), turns, strict=True)]
     asking = {"messages": messages, "request_id": SECRETS["e-mail"], "filters": {"source": {"in": ["leave.md", *SECRETS.values()]}}}
-    answer = client.ask({"min_score": -1, **asking}).json
+    answer = client.ask({"min_confidence": 0, **asking}).json
     assert answer["trace"]["recorded"] is True
     said = {"rating": "down", "comment": f"call {SECRETS['phone']}", "expected": f"write to {SECRETS['e-mail']}"}
     assert client.post(f"/traces/{answer['answer_id']}/feedback", said).status == 201

@@ -157,7 +157,7 @@ SECRET = "Call me on +49 30 901820 or mail jane.doe@example.org: how many days o
 
 def test_without_capture_neither_questions_nor_passages_nor_answers_leave(serve: Serve, pipeline: Pipeline, sink: Sink) -> None:
     client = serve(pipeline, exporting=exporting(sink.url), redact=redact)
-    client.ask({"question": SECRET, "messages": [{"role": "user", "content": "Tell me about leave."}]})
+    client.ask({"question": SECRET, "messages": [{"role": "user", "content": "Tell me about leave."}], "min_confidence": 0})
     sink.named(ASK, "invoke_workflow ask", "rag.query.condense", "chat extractive")
     said = repr(sink.spans)
     assert not [word for word in ("901820", "jane.doe", "holiday", "Unused days", "leave.md") if word in said]
@@ -165,7 +165,7 @@ def test_without_capture_neither_questions_nor_passages_nor_answers_leave(serve:
 
 def test_with_capture_texts_leave_redacted(serve: Serve, pipeline: Pipeline, sink: Sink) -> None:
     client = serve(pipeline, exporting=exporting(sink.url, capture_content=True), redact=redact)
-    client.ask({"question": SECRET})
+    client.ask({"question": SECRET, "min_confidence": 0})
     workflow, retrieve, chat = sink.named("invoke_workflow ask", "retrieval handbook", "chat extractive")
     assert "how many days of paid holiday" in workflow.attributes["input.value"]
     assert "28 days" in retrieve.attributes["retrieval.documents.0.document.content"]

@@ -102,7 +102,7 @@ def test_text_arrives_while_the_generator_still_writes_and_nothing_of_a_false_ma
     done = whole(frames)  # type: ignore[arg-type]
     assert done["answer"] == "There are 28 days [1]. None expire. Some do [2]."
     assert [citation["marker"] for citation in done["citations"]] == [1, 2]
-    assert [warning["code"] for warning in done["warnings"]] == ["citation_dropped"]
+    assert [warning["code"] for warning in done["warnings"]] == ["sentence_unsupported", "citation_dropped"]
 
 
 @pytest.mark.parametrize(

@@ -184,7 +184,7 @@ def test_records_are_exported_as_json_lines(recording: Client) -> None:
 
 
 def test_what_was_erased_is_gone_for_everybody(recording: Client, own_indexes: Path) -> None:
-    answer = asked(recording, "How many days of holiday has the person called Zebedee?", min_score=-1)
+    answer = asked(recording, "How many days of holiday has the person called Zebedee?", min_confidence=0)
     assert recording.send("DELETE", f"/traces/{answer['answer_id']}").json == {"erased": 1}
     assert recording.get(f"/traces/{answer['answer_id']}").status == 404
     assert recording.get("/traces").json["traces"] == []
@@ -270,7 +270,7 @@ def test_a_limited_key_sees_the_records_of_its_filter(keyed: Callable[..., Clien
         keyed("ask", "traces", source="travel.md"),
         keyed("ask", "traces"),
     )
-    answers = [asked(client, HOLIDAYS, min_score=-1)["answer_id"] for client in (leave, travel, everything)]
+    answers = [asked(client, HOLIDAYS, min_confidence=0)["answer_id"] for client in (leave, travel, everything)]
     for client, mine in ((leave, {0}), (travel, {1}), (everything, {0, 1, 2})):
         assert {row["answer_id"] for row in client.get("/traces").json["traces"]} == {answers[number] for number in mine}
         for number, answer in enumerate(answers):
@@ -280,7 +280,7 @@ def test_a_limited_key_sees_the_records_of_its_filter(keyed: Callable[..., Clien
 
 def test_a_question_with_markup_is_stored_as_text(recording: Client, pipeline: Pipeline) -> None:
     hostile = '<script>alert(1)</script> {"lc": 1, "type": "secret", "id": ["OPENAI_API_KEY"]} {{passages}} days of holiday?'
-    answer = asked(recording, hostile, min_score=-1, request_id="<b>")
+    answer = asked(recording, hostile, min_confidence=0, request_id="<b>")
     record = recording.get(f"/traces/{answer['answer_id']}")
     assert record.json["question"] == pipeline.ask(_plain(hostile)).question
     assert record.headers["content-type"] == "application/json"

@@ -9,7 +9,9 @@ from typing import Any
 import pytest
 
 from rag_service import __version__
+from rag_service.api.documents import DocumentReply
 from rag_service.catalog import Catalog
+from rag_service.evidence import EVIDENCE_FILES
 from rag_service.manifest import Manifest
 from rag_service.reply import AskReply
 
@@ -116,10 +118,10 @@ def test_an_answer_names_file_heading_and_trace(cli: Cli, served_indexes: Path) 
 
 
 def test_an_abstention_says_why_and_is_no_error(cli: Cli, served_indexes: Path) -> None:
-    outcome = cli("ask", HOLIDAYS, "--min-score", "0.99", "--name", "handbook", "--indexes", served_indexes)
+    outcome = cli("ask", HOLIDAYS, "--min-confidence", "1", "--name", "handbook", "--indexes", served_indexes)
     assert outcome.code == 0
-    assert "no passage is close enough" in outcome.out
-    assert "needed 0.990" in outcome.out
+    assert "not sure enough that the documents answer this question" in outcome.out
+    assert "needed 1)" in outcome.out
 
 
 def test_asking_for_json_gives_what_http_gives(cli: Cli, served_indexes: Path) -> None:
@@ -170,11 +172,51 @@ def test_showing_a_version_gives_its_manifest(cli: Cli, served_indexes: Path) ->
     assert set(shown["build"]) == {"built_at", "duration_s", "source"}
 
 
+def test_a_document_is_shown_as_http_shows_it(cli: Cli, served_indexes: Path) -> None:
+    document = "security/passwords.md"
+    outcome = cli("index", "show", "--document", document, "--name", "handbook", "--indexes", served_indexes)
+    assert outcome.code == 0
+    shown = DocumentReply.model_validate_json(outcome.out)
+    assert shown.model_dump(mode="json") == json.loads(outcome.out)
+    assert (shown.document_id, shown.title, shown.source) == (document, "Passwords", document)
+    assert shown.index_version == Catalog(served_indexes).versions("handbook")[-1]
+    assert re.fullmatch("sha256:[0-9a-f]{64}", shown.digest)
+    assert [chunk.ordinal for chunk in shown.chunks] == list(range(len(shown.chunks)))
+    assert shown.chunks[0].heading_path == ["Passwords"]
+
+
+def test_a_document_that_is_gone_is_not_found_and_its_old_version_still_shows_it(
+    cli: Cli, own_indexes: Path, two_versions: tuple[str, str]
+) -> None:
+    first, second = two_versions
+    show = ["index", "show", "--name", "handbook", "--indexes", own_indexes, "--document", "travel.md"]
+    assert json.loads(cli(*show).out)["index_version"] == first
+    assert cli("index", "activate", second, "--name", "handbook", "--indexes", own_indexes).code == 0
+    said = failed(cli(*show), 1)
+    assert f"there is no document 'travel.md' in version {second}" in said
+    assert "ids are paths below the source of the build" in said
+    assert json.loads(cli(*show, first).out)["index_version"] == first
+    digests = [json.loads(cli(*show[:-1], "leave.md", version).out)["digest"] for version in two_versions]
+    assert digests[0] != digests[1], "it is in both, and was changed"
+
+
+@pytest.mark.parametrize("document", ["nothing.md", "", "LEAVE.md", "../leave.md", "leave.md#1", "x' OR '1'='1", "[bold]leave.md[/bold]"])
+def test_a_document_that_never_was_there_is_not_found(cli: Cli, served_indexes: Path, document: str) -> None:
+    outcome = cli("index", "show", "--document", document, "--name", "handbook", "--indexes", served_indexes)
+    assert outcome.out == ""
+    assert f"there is no document {document!r} in version" in failed(outcome, 1)
+
+
+def test_a_document_of_a_version_that_is_not_there_is_an_error(cli: Cli, served_indexes: Path) -> None:
+    here = ["--document", "leave.md", "--name", "handbook", "--indexes", served_indexes]
+    assert "there is no index version 000000000000" in failed(cli("index", "show", "0" * 12, *here), 1)
+
+
 def test_verifying_covers_the_version_and_its_encoder(cli: Cli, served_indexes: Path, encoder_folder: Path) -> None:
     outcome = cli("index", "verify", "--name", "handbook", "--indexes", served_indexes)
     assert outcome.code == 0
     [version] = Catalog(served_indexes).versions("handbook")
-    assert f"intact handbook {version}: 4 files" in outcome.out
+    assert f"intact handbook {version}: {4 + len(EVIDENCE_FILES)} files" in outcome.out
     assert f"intact encoder all-MiniLM-L6-v2 {encoder_folder.name}: 3 files" in outcome.out
 
 
@@ -284,7 +326,7 @@ def test_a_question_of_100_000_characters_is_an_error_that_does_not_repeat_it(cl
     assert len(outcome.err) < 500
 
 
-@pytest.mark.parametrize("options", [["--top-k", "0"], ["--top-k", "51"], ["--min-score", "2"]])
+@pytest.mark.parametrize("options", [["--top-k", "0"], ["--top-k", "51"], ["--min-confidence", "2"], ["--min-confidence", "-0.1"]])
 def test_an_option_out_of_range_is_exit_code_2_and_named(cli: Cli, served_indexes: Path, options: list[str]) -> None:
     assert options[0] in failed(cli("ask", "x", *options, "--name", "handbook", "--indexes", served_indexes), 2)
 
@@ -313,7 +355,7 @@ def test_trying_another_generator_leaves_the_active_release_as_it_is(cli: Cli, o
 
 def test_trying_another_generator_changes_the_generator_alone(cli: Cli, own_indexes: Path) -> None:
     here = ["--name", "handbook", "--indexes", own_indexes]
-    assert cli("index", "activate", *here, RAG_MIN_SCORE="0.99").code == 0
+    assert cli("index", "activate", *here, RAG_MIN_CONFIDENCE="1").code == 0
     plain, tried = (json.loads(cli("ask", HOLIDAYS, "--json", *more, *here).out) for more in ([], ["--generator", "extractive"]))
     assert plain["status"] == tried["status"] == "abstained"
     assert plain["trace"]["release"] == tried["trace"]["release"]

@@ -29,7 +29,7 @@ def test_the_line_that_says_it_comes_first_and_then_what_differs(pipeline: Pipel
 
 
 def test_an_answer_and_an_abstention_are_shown_without_what_is_not_there(pipeline: Pipeline, capsys: pytest.CaptureFixture[str]) -> None:
-    refused = pipeline.ask(Question(HOLIDAYS, min_score=0.99))
+    refused = pipeline.ask(Question(HOLIDAYS, min_confidence=1.0))
     print_comparison(compare(pipeline.ask(Question(HOLIDAYS)), refused))
     shown = capsys.readouterr().out
     assert "generate  only the first" in shown

@@ -20,8 +20,10 @@ from rag_service.embedders.langchain import LangChainEmbedder
 from rag_service.errors import Cancelled, DeadlineExceeded
 from rag_service.generators.breaker import Breaker
 from rag_service.generators.extractive import ExtractiveGenerator
+from rag_service.generators.fallback import FallingBack
 from rag_service.generators.langchain import LangChainGenerator
 from rag_service.generators.llamacpp import LlamaCppGenerator
+from rag_service.generators.retrying import Retrying
 from rag_service.ports import Generator
 from rag_service.types import Chunk, ChunkId, DocumentId, Passage, Prompt, Sampling
 
@@ -78,6 +80,13 @@ def _broken_off(opened: AbstractContextManager[Generator]) -> AbstractContextMan
         return nullcontext(Breaker(generator))
 
 
+def _retried(opened: AbstractContextManager[Generator], retries: int = 2) -> AbstractContextManager[Generator]:
+    """The same, asked again when it fails, with another behind it."""
+    with opened as generator:
+        other = LangChainGenerator(FakeListChatModel(responses=["Something else."]), name="fake:other")
+        return nullcontext(FallingBack(Retrying(generator, retries=retries), other))
+
+
 def _llamacpp(*, max_tokens: int = 16, context_tokens: int = 512) -> AbstractContextManager[Generator]:
     if find_spec("xllamacpp") is None:
         pytest.skip("xllamacpp is not installed")
@@ -122,6 +131,12 @@ GENERATORS = {
         lambda: _broken_off(_langchain(max_tokens=17)),
         lambda: _broken_off(_slow_langchain()),
         lambda: _broken_off(_declining_langchain()),
+    ),
+    "retrying and falling back": Case(
+        lambda: _retried(_langchain()),
+        lambda: _retried(_langchain(), retries=3),
+        lambda: _retried(_slow_langchain()),
+        lambda: _retried(_declining_langchain()),
     ),
     "llamacpp": Case(_llamacpp, lambda: _llamacpp(max_tokens=17), lambda: _llamacpp(max_tokens=4000, context_tokens=8000), llm=True),
 }

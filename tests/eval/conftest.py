@@ -13,14 +13,19 @@ from rag_service.deployment import Deployment
 from rag_service.digests import digest_bytes, digest_text
 from rag_service.filters import Filter
 from rag_service.generators.extractive import ExtractiveGenerator
+from rag_service.lexical.memory import MemoryKeywords
 from rag_service.normalise import document_text
 from rag_service.ports import Generator
 from rag_service.prompt import load_template
 from rag_service.record import EmbedderIdentity, IndexIdentity, Lineage
 from rag_service.release import CodeRef, GeneratorRef, IndexRef, NamedDigest, PromptRef, Release, Retrieval
-from rag_service.stores.memory import MemoryStore
+from rag_service.retrieval import Retriever
+from rag_service.stores.memory import MemorySentences, MemoryStore
 from rag_service.stores.selections import selection_of
+from rag_service.stores.sentences import ChunkSentences
+from rag_service.terms import terms
 from rag_service.types import Chunk, ChunkId, DocumentId, Matrix, Selection, Vector
+from rag_service.units import units
 
 PARAGRAPHS = {
     "tower": ["The Eiffel Tower stands in Paris. The Eiffel Tower was finished in 1889.", "The Eiffel Tower is 330 metres tall."],
@@ -125,6 +130,28 @@ def _release(generator: Generator, retrieval: Retrieval) -> Release:
     )
 
 
+def retriever_of(embedder: HashingEmbedder, listed: ListedChunks, retrieval: Retrieval) -> Retriever:
+    chunks = listed.chunks(range(len(listed)))
+    keywords = MemoryKeywords([terms(chunk.embedded_text, ["en"]) for chunk in chunks])
+    sentences = []
+    for chunk in chunks:
+        spans = [(unit.start, unit.end) for unit in units(chunk.text)]
+        texts = [chunk.text[start:end] for start, end in spans]
+        columns = [keywords.look_up(terms(text, ["en"])).columns for text in texts]
+        sentences.append(ChunkSentences(spans, embedder.embed_passages(texts), columns))
+    return Retriever(
+        store=MemoryStore(embedder.embed_passages([chunk.embedded_text for chunk in chunks])),
+        keywords=keywords,
+        sentences=MemorySentences(sentences),
+        chunks=listed,
+        neighbours=np.full((len(chunks), 2), -1),
+        languages=("en",),
+        unrelated=0.0,
+        mode=retrieval.mode,
+        per_document=retrieval.per_document,
+    )
+
+
 MakePipeline = Callable[..., Pipeline]
 
 
@@ -139,9 +166,8 @@ def make_pipeline() -> MakePipeline:
     ) -> Pipeline:
         embedder = HashingEmbedder()
         chunks = ListedChunks(paragraphs)
-        texts = [chunk.embedded_text for chunk in chunks.chunks(range(len(chunks)))]
         generator = generator or ExtractiveGenerator(embedder, max_sentences=1)
-        release = _release(generator, retrieval or Retrieval(top_k=3, min_score=0.2))
+        release = _release(generator, retrieval or Retrieval(top_k=3, min_confidence=0.2))
         nothing = digest_bytes(b"")
         return Pipeline(
             lineage=Lineage(
@@ -151,8 +177,7 @@ def make_pipeline() -> MakePipeline:
                 deployment=Deployment("test", nothing, "test", None, None, None, {"code.commit": "a test"}),
             ),
             embedder=embedder,
-            store=MemoryStore(embedder.embed_passages(texts)),
-            chunks=chunks,
+            retriever=retriever_of(embedder, chunks, release.retrieval),
             template=load_template("answer/1"),
             condense_template=load_template("condense/1", condensing=True),
             generator=generator,

@@ -81,7 +81,7 @@ def test_help_shows_how_to_begin(arguments: list[str]) -> None:
             "--depth",
             "--retrieval-only",
             "--top-k",
-            "--min-score",
+            "--min-confidence",
             "--json",
             "--indexes",
         ):
@@ -93,7 +93,7 @@ def test_a_run_prints_a_table_that_fits(indexes: Path, questions: str) -> None:
     assert result.exit_code == 0
     assert "retrieval, by document" in result.stdout
     assert "1 answerable, 1 unanswerable, 1 with gold documents" in result.stdout
-    assert "1 answered, 1 abstained (below_min_score 1), 0 errors" in result.stdout
+    assert "1 answered, 1 abstained (low_confidence 1), 0 errors" in result.stdout
     assert max(map(len, result.stdout.splitlines())) <= 80
     assert "\x1b" not in result.stdout
 
@@ -109,12 +109,12 @@ def test_the_report_is_written_where_asked(indexes: Path, active: str, questions
 
 def test_an_override_is_measured_as_a_release_of_its_own_and_not_stored(indexes: Path, active: str, questions: str, tmp_path: Path) -> None:
     target = tmp_path / "report.json"
-    result = _run(questions, "--name", "little", "--indexes", str(indexes), "--min-score", "0.99", "--top-k", "2", "--json", str(target))
+    result = _run(questions, "--name", "little", "--indexes", str(indexes), "--min-confidence", "1", "--top-k", "2", "--json", str(target))
     assert result.exit_code == 0
     report = json.loads(target.read_text("utf-8"))
-    assert report["release"]["content"]["retrieval"] == {"mode": "dense", "top_k": 2, "min_score": 0.99}
+    assert report["release"]["content"]["retrieval"] == {"mode": "hybrid", "top_k": 2, "per_document": 3, "min_confidence": 1.0}
     assert report["release"]["id"] != active
-    assert report["warnings"] == [f"this is not the active release {active}, which has top_k 3 and min_score 0.2"]
+    assert report["warnings"] == [f"this is not the active release {active}, which has top_k 3 and min_confidence 0.2"]
     assert report["counts"]["abstained"] == 2
     assert [path.stem for path in (indexes / "little" / "releases").iterdir()] == [active]
 

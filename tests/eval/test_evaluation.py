@@ -106,9 +106,9 @@ def test_answers_are_scored_without_their_citation_markers(report: Report) -> No
 
 def test_abstaining_on_what_has_no_answer_is_right(report: Report) -> None:
     nobody = report.rows[3]
-    assert nobody.abstain_reason == "below_min_score"
+    assert nobody.abstain_reason == "low_confidence"
     assert nobody.scores == {"squad_em": 1.0, "squad_f1": 1.0}
-    assert report.abstain_reasons == {"below_min_score": 1}
+    assert report.abstain_reasons == {"low_confidence": 1}
     values = {name: score.value for name, score in report.metrics["abstention"].items()}
     assert values == {
         "abstain_precision": 1.0,
@@ -221,7 +221,7 @@ def test_the_report_says_which_release_and_index_were_measured(pipeline: Pipelin
 
 
 def test_another_setting_is_another_release(make_pipeline: Callable[..., Pipeline], report: Report, progress: Any) -> None:
-    other = evaluate(make_pipeline(retrieval=Retrieval(top_k=3, min_score=0.99)), ALL, progress=progress)
+    other = evaluate(make_pipeline(retrieval=Retrieval(top_k=3, min_confidence=1.0)), ALL, progress=progress)
     assert other.release.id != report.release.id
     assert other.counts.abstained > report.counts.abstained
 

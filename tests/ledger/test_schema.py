@@ -53,7 +53,7 @@ def test_a_ledger_is_known_by_its_header(path: Path) -> None:
     header = path.read_bytes()[:100]
     assert header.startswith(b"SQLite format 3\0")
     assert header[68:72] == b"RAGL"
-    assert int.from_bytes(header[60:64], "big") == SCHEMA_VERSION == 1
+    assert int.from_bytes(header[60:64], "big") == SCHEMA_VERSION == 2
 
 
 def test_a_ledger_is_for_its_owner_alone(path: Path) -> None:
@@ -70,10 +70,10 @@ def test_commits_wait_for_the_disk_and_what_is_deleted_is_overwritten(tmp_path: 
 
 
 def test_an_older_ledger_is_refused_with_the_command_that_migrates_it(path: Path) -> None:
-    run(path, f"PRAGMA user_version = {SCHEMA_VERSION - 1}")
+    run(path, "PRAGMA user_version = 0")
     for refused in refusals(path):
         assert isinstance(refused, Mismatch)
-        assert refused.message == "the ledger ledger.sqlite has schema version 0, and this program writes 1"
+        assert refused.message == "the ledger ledger.sqlite has schema version 0, and this program writes 2"
         assert "`rag-service trace migrate`" in refused.hint
 
 
@@ -82,7 +82,7 @@ def test_a_newer_ledger_is_refused_and_left_as_it_is(path: Path) -> None:
     before = path.read_bytes()
     for refused in refusals(path):
         assert isinstance(refused, Mismatch)
-        assert refused.message == "the ledger ledger.sqlite has schema version 99, and this program knows up to 1"
+        assert refused.message == "the ledger ledger.sqlite has schema version 99, and this program knows up to 2"
         assert "newer rag-service" in refused.hint
     assert path.read_bytes() == before
 
@@ -152,43 +152,51 @@ def test_the_command_line_says_what_to_do_about_an_older_ledger(path: Path, cli:
     assert "rag-service trace migrate" in refused.err
 
 
+def test_a_ledger_from_before_the_first_release_says_that_no_way_leads_from_it(path: Path, cli: Cli) -> None:
+    run(path, "PRAGMA user_version = 1")
+    refused = cli("trace", "list", "--ledger", path)
+    assert refused.code == 1
+    assert "before the first release" in refused.err
+    assert "RAG_LEDGER" in refused.err
+
+
 # Migration
 
 
 @pytest.fixture
 def older(path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A ledger of version 0, which had a column less and another name for a table, and the steps that lead from there."""
+    """A ledger of the version before, which had a column less and another name for a table, and the steps that lead from there."""
     run(path, "ALTER TABLE feedback RENAME TO opinions")
     run(path, "ALTER TABLE answers DROP COLUMN repeats")
-    run(path, "PRAGMA user_version = 0")
-    steps = {0: "ALTER TABLE opinions RENAME TO feedback;\nALTER TABLE answers ADD COLUMN repeats TEXT;\n"}
+    run(path, "PRAGMA user_version = 1")
+    steps = {1: "ALTER TABLE opinions RENAME TO feedback;\nALTER TABLE answers ADD COLUMN repeats TEXT;\n"}
     monkeypatch.setattr(migration, "STEPS", steps)
     return path
 
 
 def test_an_older_ledger_is_migrated_and_a_copy_stays_as_it_was(older: Path, cli: Cli) -> None:
     migrated = cli("trace", "migrate", "--ledger", older)
-    assert (migrated.code, migrated.out) == (0, "migrated; as it was: ledger.sqlite.v0\n")
+    assert (migrated.code, migrated.out) == (0, "migrated; as it was: ledger.sqlite.v1\n")
     ledger = SqliteLedger(older)
     assert [listed.seq for listed in ledger.rows(RecordQuery()).rows] == [2, 1]
     assert ledger.audit().flaws == ()
     assert ledger.add(entry(3)).result(timeout=10).seq == 3
     ledger.close()
-    copy = older.with_name("ledger.sqlite.v0")
+    copy = older.with_name("ledger.sqlite.v1")
     assert stat.S_IMODE(copy.stat().st_mode) == 0o600
     with closing(sqlite3.connect(copy)) as connection:
-        assert connection.execute("PRAGMA user_version").fetchone() == (0,)
+        assert connection.execute("PRAGMA user_version").fetchone() == (1,)
         assert connection.execute("PRAGMA application_id").fetchone() == (APPLICATION_ID,)
         assert connection.execute("SELECT count(*) FROM opinions, entries").fetchone() == (0,)
         assert connection.execute("SELECT count(*) FROM entries").fetchone() == (2,)
 
 
 def test_a_migration_that_fails_changes_nothing(older: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(migration, "STEPS", {0: f"{migration.STEPS[0]};\nALTER TABLE nothing ADD COLUMN more TEXT;\n"})
+    monkeypatch.setattr(migration, "STEPS", {1: f"{migration.STEPS[1]};\nALTER TABLE nothing ADD COLUMN more TEXT;\n"})
     with pytest.raises(StorageFailed):
         migrate(older)
     with closing(sqlite3.connect(older)) as connection:
-        assert connection.execute("PRAGMA user_version").fetchone() == (0,)
+        assert connection.execute("PRAGMA user_version").fetchone() == (1,)
         assert connection.execute("SELECT count(*) FROM opinions").fetchone() == (0,)
 
 

@@ -24,7 +24,7 @@ def test_all_that_two_servers_acknowledge_is_in_their_one_ledger(start: Callable
     def ask(number: int) -> list[Any]:
         client = clients[number % 2]
         questions = [f"How many days of holiday has employee {number}-{count}?" for count in range(ANSWERS_EACH)]
-        replies = [client.ask({"question": question, "min_score": -1, "cache": False}) for question in questions]
+        replies = [client.ask({"question": question, "min_confidence": 0, "cache": False}) for question in questions]
         assert {reply.status for reply in replies} == {200}
         return [reply.json for reply in replies]
 

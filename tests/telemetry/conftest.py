@@ -26,11 +26,11 @@ MakeRecord = Callable[..., Record]
 def lineage_of(version: str = "0123456789ab", top_k: int = 5) -> Lineage:
     """Another `version` or `top_k` gives another release."""
     release = Release(
-        schema="rag.release/v1",
+        schema="rag.release/v2",
         index=IndexRef(version=version, digest=DIGEST),
         encoder=NamedDigest(name="all-MiniLM-L6-v2", digest=DIGEST),
         chunker=NamedDigest(name="structure", digest=DIGEST),
-        retrieval=Retrieval(top_k=top_k, min_score=0.35),
+        retrieval=Retrieval(top_k=top_k, min_confidence=0.35),
         prompt=PromptRef(name="answer", version="1", digest=DIGEST),
         generator=GeneratorRef(spec="extractive", options={}, name="extractive", digest=DIGEST, parameters={}),
         code=CodeRef(version="0.1.0", digest=DIGEST),

@@ -249,7 +249,7 @@ def test_what_can_happen_is_zero_before_it_happens() -> None:
 def test_exemplars_lead_from_a_number_to_a_trace(make_record: MakeRecord) -> None:
     metrics = Metrics()
     metrics.know(routes=["/ask"])
-    record = make_record(scores=(0.2,), status="abstained", abstain_reason="below_min_score", answer=None, citations=())
+    record = make_record(scores=(0.2,), status="abstained", abstain_reason="low_confidence", answer=None, citations=())
     metrics.request("/ask", 200, 0.3, record.trace_id)
     metrics.request("/ask", 500, 0.3, "not a trace id")
     metrics.answered(record)

@@ -35,7 +35,7 @@ def observed(make_record: Callable[..., Record], lineage: Callable[..., Lineage]
             ready=lambda: True, in_flight=lambda: 2, queue_depth=lambda: 1, open_streams=lambda: 0, cache_bytes=lambda: 9, lineage=lineage
         )
     )
-    abstained = {"status": "abstained", "abstain_reason": "below_min_score", "answer": None, "citations": ()}
+    abstained = {"status": "abstained", "abstain_reason": "low_confidence", "answer": None, "citations": ()}
     for record in (make_record(), make_record(), make_record(repeats="ans_1"), make_record(scores=(0.2, 0.1), **abstained)):
         metrics.request("/ask", 200, 0.2, record.trace_id)
         metrics.answered(record)
@@ -144,7 +144,7 @@ def test_prometheus_finds_numbers_releases_and_traces(prometheus: str, make_reco
     record = make_record()
     for query, expected in {
         'rag_answers_total{status="answered"}': 3,
-        'rag_abstentions_total{reason="below_min_score"}': 1,
+        'rag_abstentions_total{reason="low_confidence"}': 1,
         "rag_cache_hits_total": 1,
         'rag_tokens_total{kind="completion"}': 3 * 42,
         'rag_stage_duration_seconds_count{stage="generate"}': 3,

@@ -147,8 +147,8 @@ def test_tokens_that_nobody_counted_are_left_out(make_record: MakeRecord) -> Non
 
 
 def test_an_abstention_says_why(make_record: MakeRecord) -> None:
-    record = make_record(status="abstained", abstain_reason="below_min_score", answer=None, raw_answer=None, citations=())
-    assert spans_of_record(record, NOTHING)[0].attributes["rag.answer.abstain_reason"] == "below_min_score"
+    record = make_record(status="abstained", abstain_reason="low_confidence", answer=None, raw_answer=None, citations=())
+    assert spans_of_record(record, NOTHING)[0].attributes["rag.answer.abstain_reason"] == "low_confidence"
 
 
 def test_a_repeated_answer_is_one_span_that_names_the_first(make_record: MakeRecord) -> None:

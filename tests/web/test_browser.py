@@ -127,7 +127,7 @@ def test_what_goes_wrong_is_said_in_words_with_the_trace_id(browser: Browser, se
 def test_an_abstention_says_why(watched: Watched) -> None:
     page = watched.open("/")
     asked(page, MOON)
-    expect(page.locator("#answer")).to_have_text("No answer: no passage was close enough to the question.")
+    expect(page.locator("#answer")).to_have_text("No answer: it is not sure enough that the documents answer the question.")
     expect(page.locator("#status")).to_have_text("abstained")
     asked(page)
     expect(page.locator("#answer")).to_contain_text("28 days")

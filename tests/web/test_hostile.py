@@ -74,7 +74,9 @@ def zoo(tmp_path_factory: pytest.TempPathFactory, encoder_folder: Path, build: A
     catalog = Catalog(root)
     catalog.activate("zoo", make_release(load_settings({}, indexes=root), catalog, "zoo", version))
     with running(desk_on(root, "zoo"), grace_s=2.0) as client:
-        replies = [client.ask({"question": question, "top_k": 50, "min_score": -1}).json for question in (QUESTION, f"What? {everything}")]
+        replies = [
+            client.ask({"question": question, "top_k": 50, "min_confidence": 0}).json for question in (QUESTION, f"What? {everything}")
+        ]
         assert [reply["status"] for reply in replies] == ["answered", "answered"]
         first, second = (reply["answer_id"] for reply in replies)
         said = {"rating": "down", "comment": everything, "expected": SCRIPTS[0]}
@@ -102,7 +104,7 @@ def test_every_page_shows_hostile_text_as_text(zoo: Zoo) -> None:
 
 def test_pages_that_a_form_leads_to_show_it_as_text_too(zoo: Zoo) -> None:
     form = {"content-type": "application/x-www-form-urlencoded", "accept": "text/html"}
-    fields = urlencode({"question": QUESTION, "top_k": 50, "min_score": -1, "fresh": "yes"}).encode()
+    fields = urlencode({"question": QUESTION, "top_k": 50, "min_confidence": 0, "fresh": "yes"}).encode()
     wrong = urlencode({"question": QUESTION, "release": SCRIPTS[6], "top_k": SCRIPTS[0]}).encode()
     for path, body, status in (("/", fields, 200), ("/", wrong, 422), (f"{zoo.paths[1]}/replay", b"", 200)):
         reply = zoo.client.send("POST", path, body, form)
@@ -120,7 +122,7 @@ def test_in_a_browser_nothing_of_it_runs_and_nothing_is_loaded_from_elsewhere(zo
         page.goto(watched.base_url + "/")
         page.click("summary")
         page.fill("#top_k", "50")
-        page.fill("#min_score", "-1")
+        page.fill("#min_confidence", "0")
         for question in (QUESTION, "What does the parrot say every day?"):
             page.fill("#question", question)
             page.press("#question", "Enter")

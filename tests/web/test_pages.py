@@ -13,7 +13,7 @@ from rag_service.ask import Pipeline
 from rag_service.compare import compare
 from rag_service.deployment import Deployment, Image
 from rag_service.kept import Feedback, Kept, Listed, Page, RecordQuery, Row
-from rag_service.manifest import BuildFacts, Counts, EncoderPart, Manifest, Part, SkippedInput, Skips, StorePart
+from rag_service.manifest import BuildFacts, Counts, EncoderPart, KeywordPart, Manifest, Part, SkippedInput, Skips, StorePart
 from rag_service.opened import Opened
 from rag_service.question import Question
 from rag_service.replay import Missing, Replay, replay
@@ -25,7 +25,7 @@ from rag_service.web.compare import compare_page
 from rag_service.web.indexes import indexes_page, release_page, version_page
 from rag_service.web.pages import ANYBODY, STATIC_FILES, Viewer, error_page, sign_in_page, static_file
 from rag_service.web.traces import MOST_ROWS, candidates_of, trace_page, traces_page
-from tests.doubles import with_top_k
+from tests.doubles import Writes, completion, with_generator, with_top_k
 from tests.web.conftest import HOLIDAYS, kept
 from tests.web.html import check_harmless, links, parsed, text_of
 
@@ -64,8 +64,10 @@ def manifest(**fields: object) -> Manifest:
     part = Part(name="part", digest=DIGEST, parameters={"max_tokens": 192})
     values: dict[str, object] = {
         "corpus_digest": DIGEST, "chunk_set_digest": DIGEST, "loader": part, "chunker": part,
-        "encoder": EncoderPart(name="encoder", digest=DIGEST, embedder="onnx", dimension=384, window_tokens=256),
-        "store": StorePart(kind="flat"), "counts": Counts(documents=3, chunks=12, tokens=900), "skipped": Skips(),
+        "encoder": EncoderPart(name="encoder", digest=DIGEST, embedder="onnx", dimension=384, window_tokens=256, unrelated_cosine=0.037),
+        "store": StorePart(kind="flat"), "keywords": KeywordPart(name="bm25s", digest=DIGEST, languages=["en"], parameters={}),
+        "sentences": Part(name="units", digest=DIGEST), "counts": Counts(documents=3, chunks=12, tokens=900, sentences=40),
+        "skipped": Skips(),
         "built_with": {"python": "3.11.7"}, "files": {"chunks.sqlite": {"sha256": "cd" * 32, "size_bytes": 4096}},
     }  # fmt: skip
     return Manifest.model_validate({**values, **fields})
@@ -78,8 +80,8 @@ def test_a_trace_shows_what_made_the_answer_before_anything_else(pipeline: Pipel
     page = parsed(trace_page(kept(pipeline)))
     headings = [text_of(heading) for heading in page.css("h2")]
     assert headings == [
-        "What made it", "Stages", "Candidates", "Passages in the prompt", "Prompt, exactly as sent", "Answer", "Replay", "Feedback",
-        "For programs",
+        "What made it", "Stages", "Candidates", "Support", "Passages in the prompt", "Prompt, exactly as sent", "Answer", "Replay",
+        "Feedback", "For programs",
     ]  # fmt: skip
     rows = [text_of(row.css_first("th")) for row in page.css(".lineage tbody tr")]
     assert rows == [
@@ -132,10 +134,10 @@ def test_each_candidate_says_what_became_of_it(pipeline: Pipeline) -> None:
     cut = dataclasses.replace(record, shown=1)
     assert [candidate.why for candidate in candidates_of(cut)][:2] == ["in the prompt", "left out: did not fit into the token budget"]
     abstained = kept(pipeline, UNKNOWN).record
-    assert abstained.abstain_reason == "below_min_score"
-    least = f"{abstained.attempt.parameters.min_score:g}"
+    assert abstained.abstain_reason == "low_confidence"
+    least = f"{abstained.attempt.parameters.min_confidence:g}"
     assert {candidate.why for candidate in candidates_of(abstained)} == {
-        f"not shown to the generator: the best score is below min_score {least}"
+        f"not shown to the generator: confidence {abstained.confidence:.3f} is below {least}"
     }
 
 
@@ -161,8 +163,30 @@ def test_the_prompt_stands_there_to_the_letter(pipeline: Pipeline) -> None:
 
 def test_an_abstention_says_why_there_is_no_answer_and_no_prompt(pipeline: Pipeline) -> None:
     page = parsed(trace_page(kept(pipeline, UNKNOWN)))
-    assert "No answer: no passage was close enough to the question." in text_of(page.css_first("#answer"))
+    assert "No answer: it is not sure enough that the documents answer the question." in text_of(page.css_first("#answer"))
     assert "No prompt was made" in text_of(page.css_first("#prompt"))
+    assert page.css_first("#support") is None
+
+
+def test_a_trace_says_how_sure_it_is_that_there_is_an_answer_and_what_each_candidate_has_of_the_question(pipeline: Pipeline) -> None:
+    record = kept(pipeline).record
+    candidates = parsed(trace_page(kept(pipeline))).css_first("#candidates")
+    assert candidates is not None
+    needed = record.attempt.parameters.min_confidence
+    assert f"hold an answer: {record.confidence:.3f}, needed {needed:g}" in text_of(candidates)
+    shown = [[text_of(cell) for cell in row.css("td.number")] for row in candidates.css("tbody tr")]
+    assert shown == [[str(rank), f"{hit.cosine:.3f}", f"{hit.keywords:.2f}"] for rank, hit in enumerate(record.hits, start=1)]
+
+
+def test_each_sentence_of_an_answer_stands_there_with_its_support_and_what_speaks_against_it(pipeline: Pipeline) -> None:
+    wrong = Writes(
+        completion("Every employee has 28 days of paid holiday a year [1]. Every employee has 99 days of paid holiday a year [1].")
+    )
+    page = parsed(trace_page(kept(with_generator(pipeline, wrong))))
+    first, second = (text_of(item) for item in page.css("#support li"))
+    assert first.startswith("supported Every employee has 28 days")
+    assert not second.startswith("supported")
+    assert "the number 99 is in no cited passage" in second
 
 
 def test_without_texts_a_trace_says_so_and_shows_the_rest(pipeline: Pipeline) -> None:
@@ -463,7 +487,7 @@ def test_an_answer_without_a_script_has_the_same_parts(pipeline: Pipeline) -> No
     assert f"/chunks/{citation.chunk.id}?index_version={record.lineage.index.version}&quote={start}-{end}#quote" in links(page)
     check_harmless(page)
     abstained = ask_page(pipeline.lineage, record=kept(pipeline, UNKNOWN).record)
-    assert "No answer: no passage was close enough to the question." in text_of(parsed(abstained))
+    assert "No answer: it is not sure enough that the documents answer the question." in text_of(parsed(abstained))
 
 
 def test_a_problem_is_said_in_words_with_the_trace_id(pipeline: Pipeline) -> None:

@@ -72,7 +72,7 @@ def test_the_same_settings_make_the_same_release(catalog: Catalog, settings: Set
     assert make_release(settings, catalog, "handbook", release.index.version) == release
 
 
-@pytest.mark.parametrize("changed", [{"top_k": 4}, {"min_score": 0.31}], ids=lambda changed: next(iter(changed)))
+@pytest.mark.parametrize("changed", [{"top_k": 4}, {"min_confidence": 0.31}], ids=lambda changed: next(iter(changed)))
 def test_a_changed_retrieval_setting_makes_another_release(
     catalog: Catalog, settings: Settings, release: Release, changed: dict[str, float]
 ) -> None:

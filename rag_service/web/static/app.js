@@ -94,7 +94,7 @@ function askPage() {
   function asked() {
     const body = { question: question.value.trim(), stream: true };
     if (at("top_k").value) body.top_k = Number(at("top_k").value);
-    if (at("min_score").value) body.min_score = Number(at("min_score").value);
+    if (at("min_confidence").value) body.min_confidence = Number(at("min_confidence").value);
     if (at("release").value) body.release = at("release").value;
     if (at("fresh").checked) body.cache = false;
     return body;

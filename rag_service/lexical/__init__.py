@@ -1,0 +1,1 @@
+"""The keyword half of hybrid search."""
