@@ -31,8 +31,9 @@ $(STAMP): pyproject.toml constraints.txt
 encoder: setup ## Export the default encoder, unless it is there
 	@$(BIN)/rag-service encoder export --if-missing --indexes $(INDEXES)
 
-demo: encoder ## Build the demo index from docs/, unless it is there
-	@test -f $(INDEXES)/demo/ACTIVE || $(BIN)/rag-service index build docs --name demo --activate --indexes $(INDEXES)
+demo: encoder ## Build the demo index from docs/, unless one is served that can be read
+	@$(BIN)/rag-service release show demo --indexes $(INDEXES) >/dev/null 2>&1 \
+	  || $(BIN)/rag-service index build docs --name demo --activate --indexes $(INDEXES)
 
 run: demo ## Serve the demo index on http://127.0.0.1:8000
 	@exec $(BIN)/rag-service serve --name demo --host $(HOST) --port $(PORT) --indexes $(INDEXES)

@@ -62,6 +62,8 @@ def read_addressed(model: type[_Document], path: Path, identifier: str, *, hint:
         document = model.model_validate_json(data)
         canonical = document.canonical()
     except ValueError as error:  # of the schema, or a number that canonical JSON cannot hold
+        if short_id(digest_bytes(data)) == identifier:
+            raise Damaged(f"{shown} has a form that this version of the service does not read", hint=hint) from error
         raise Damaged(f"{shown} is damaged: it does not follow its schema", hint=hint) from error
     if canonical != data or document.id != identifier:
         raise Damaged(f"{shown} is damaged: its content does not give the id {identifier}", hint=hint)

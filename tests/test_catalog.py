@@ -277,6 +277,20 @@ def test_a_flipped_bit_in_any_byte_of_a_release_is_found(catalog: Catalog) -> No
             catalog.release("demo", release().id)
 
 
+def test_a_release_of_another_form_is_told_from_one_that_is_damaged(catalog: Catalog) -> None:
+    catalog.add_release("docs", release())
+    content = json.loads(release().canonical()) | {"schema": "rag.release/v1"}
+    data = canonical_json(content)
+    identifier = digest_bytes(data).removeprefix("sha256:")[:12]
+    path = catalog.index_folder("docs") / "releases" / f"{identifier}.json"
+    path.write_bytes(data)
+    with pytest.raises(Damaged, match="has a form that this version of the service does not read"):
+        catalog.release("docs", identifier)
+    path.write_bytes(data.replace(b"extractive", b"extractivE"))
+    with pytest.raises(Damaged, match="is damaged"):
+        catalog.release("docs", identifier)
+
+
 def test_a_sound_release_under_another_name_is_damaged(catalog: Catalog) -> None:
     catalog.add_release("demo", release())
     folder = catalog.index_folder("demo") / "releases"
