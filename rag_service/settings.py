@@ -103,6 +103,7 @@ class Settings(BaseModel):
     max_queue: int | None = Field(None, ge=0, le=100_000, description="Requests that may wait; not set: 4 times those made at once")
     max_connections: int = Field(1000, ge=1, le=100_000, description="Open connections; more are refused")
     read_timeout_s: float = Field(10.0, gt=0, le=600, description="Time for a client to send its request, and to take each part of a reply")
+    keep_alive_s: float = Field(75.0, gt=0, le=3600, description="Rest between two requests, longer than a proxy in front allows")
     drain_s: float = Field(0.0, ge=0, le=600, description="After SIGTERM: seconds of not ready before the port closes")
     pinned_releases: int = Field(
         2, ge=0, le=100, description="Releases beside the active one that are kept open for requests that name them"

@@ -60,6 +60,7 @@ class Connection(HttpToolsProtocol):
         super().__init__(config, server_state, app_state, _loop)
         self._shared = shared
         self._timeout_s = shared.limits.read_timeout_s
+        self.timeout_keep_alive = shared.limits.keep_alive_s  # type: ignore[assignment] # goes to call_later, which takes fractions
         self._phase: Literal["idle", "head", "body", "over"] = "head"
         """What the client has to send next: nothing, a request's head, its body; or nothing that anybody will read."""
         self._spoken = False

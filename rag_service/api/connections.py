@@ -18,6 +18,9 @@ class ConnectionLimits:
     max_connections: int
     read_timeout_s: float
     """Time for the head of a request, for each part of its body, and for the client to take each part of the reply."""
+    keep_alive_s: float = 75.0
+    """How long a connection may rest between two requests: longer than the 60 s after which the usual proxies close theirs, so that
+    none sends a request on a connection that is being closed from this end."""
 
 
 class Member(Protocol):

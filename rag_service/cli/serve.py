@@ -127,7 +127,7 @@ def _run(
     app = create_app(desk, doors, lifespan=lifespan())
     server = DrainingServer(
         app.asgi,
-        ConnectionLimits(max_connections=settings.max_connections, read_timeout_s=settings.read_timeout_s),
+        ConnectionLimits(settings.max_connections, settings.read_timeout_s, settings.keep_alive_s),
         Ending(drain_s=settings.drain_s, grace_s=settings.timeout_s + _LAST_WORDS_S),
         drain=desk.service.drain,
         on_grace_over=app.open_streams.expire,

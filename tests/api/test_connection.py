@@ -146,8 +146,8 @@ def until(true: Callable[[], bool], within_s: float = 10) -> None:
 def serve() -> Iterator[Serve]:
     with ExitStack() as servers:
 
-        def start(app: ASGIApp, *, read_timeout_s: float = TIMEOUT_S, max_connections: int = 100) -> Served:
-            return servers.enter_context(running(app, ConnectionLimits(max_connections, read_timeout_s)))
+        def start(app: ASGIApp, *, read_timeout_s: float = TIMEOUT_S, max_connections: int = 100, keep_alive_s: float = 75.0) -> Served:
+            return servers.enter_context(running(app, ConnectionLimits(max_connections, read_timeout_s, keep_alive_s)))
 
         yield start
 
@@ -555,6 +555,21 @@ def test_a_client_that_reads_a_stream_slowly_but_steadily_gets_all_of_it(serve: 
         time.sleep(0.01)
     assert received.endswith(b"0\r\n\r\n")
     assert time.monotonic() - began_s > TIMEOUT_S * 3
+
+
+# Between two requests
+
+
+def test_a_connection_rests_as_long_as_is_said_whatever_the_time_for_a_request_is(serve: Serve, connect: Connect) -> None:
+    served = serve(Echo(), read_timeout_s=0.1, keep_alive_s=1.0)
+    client = connect(served)
+    for _ in range(2):
+        client.send(post(b""))
+        assert client.reply().status == 200
+        time.sleep(0.5)
+    began_s = time.monotonic()
+    assert client.is_closed()
+    assert time.monotonic() - began_s > 0.1
 
 
 # Too many clients
