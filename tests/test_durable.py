@@ -7,6 +7,7 @@ import signal
 import sqlite3
 import subprocess
 import sys
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -30,19 +31,21 @@ OLD, NEW = b"old" * 1000, b"new" * 2000
 
 
 class FailingDisk:
-    """Lets every operation through until the n-th, which fails with `error`."""
+    """Lets every operation of this thread through until the n-th, which fails with `error`."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch, *, fail_at: int, error: int = errno.EIO) -> None:
         self.fail_at = fail_at
         self.error = error
         self.operations = 0
+        self._thread = threading.get_ident()
         for owner, name in ((os, "fsync"), (os, "open"), (Path, "replace"), (Path, "rename"), (Path, "open"), (Path, "mkdir")):
             monkeypatch.setattr(owner, name, self._counted(getattr(owner, name)))
 
     def _counted(self, operation: Callable[..., Any]) -> Callable[..., Any]:
         def counted(*arguments: Any, **keywords: Any) -> Any:
-            self.operations += 1
-            if self.operations == self.fail_at:
+            ours = threading.get_ident() == self._thread
+            self.operations += ours
+            if ours and self.operations == self.fail_at:
                 raise OSError(self.error, os.strerror(self.error))
             return operation(*arguments, **keywords)
 
