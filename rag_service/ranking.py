@@ -42,7 +42,7 @@ def thinned(hits: Iterable[Hit], k: int, *, per_document: int) -> list[Hit]:
     """
     rest = iter(hits)
     waiting: list[Hit] = []
-    chosen: list[Hit] = []
+    chosen: list[_Said] = []
     taken: Counter[str] = Counter()
     while len(chosen) < k and (waiting or _one_more(waiting, rest)):
         place = 0
@@ -51,11 +51,11 @@ def thinned(hits: Iterable[Hit], k: int, *, per_document: int) -> list[Hit]:
             if (place == len(waiting) and not _one_more(waiting, rest)) or waiting[place].score < _NEARLY * waiting[0].score:
                 place = 0
                 break
-        hit = waiting.pop(place)
-        if not any(_same(hit, other) for other in chosen):
-            chosen.append(hit)
-            taken[hit.chunk.document_id] += 1
-    return chosen
+        said = _Said(waiting.pop(place))
+        if not any(said.same_as(other) for other in chosen):
+            chosen.append(said)
+            taken[said.hit.chunk.document_id] += 1
+    return [said.hit for said in chosen]
 
 
 def _one_more(waiting: list[Hit], rest: Iterator[Hit]) -> bool:
@@ -65,14 +65,44 @@ def _one_more(waiting: list[Hit], rest: Iterator[Hit]) -> bool:
     return len(waiting) > before
 
 
-def _same(hit: Hit, other: Hit) -> bool:
-    """Whether two chunks say the same in the same words: 90 % of the runs of three words are common (Jaccard), and all numbers."""
-    if abs(hit.cosine - other.cosine) > _ALIKE or abs(hit.keywords - other.keywords) > _ALIKE:  # texts that are alike score alike
-        return False
-    one, two = hit.chunk.text.split(), other.chunk.text.split()
-    if one == two:
-        return True
-    if [word for word in one if _DIGIT.search(word)] != [word for word in two if _DIGIT.search(word)]:
-        return False
-    runs, others = (set(zip(words, words[1:], words[2:], strict=False)) for words in (one, two))
-    return len(runs & others) >= _SHARED_RUNS * len(runs | others) > 0
+class _Said:
+    """A hit among others, and what its text says, worked out once and only where it is asked for: most texts are compared with none."""
+
+    __slots__ = ("_numbers", "_runs", "_words", "hit")
+
+    def __init__(self, hit: Hit) -> None:
+        self.hit = hit
+        self._words: list[str] | None = None
+        self._numbers: list[str] | None = None
+        self._runs: set[tuple[str, str, str]] | None = None
+
+    def same_as(self, other: "_Said") -> bool:
+        """Whether two chunks say the same in the same words: 90 % of the runs of three words are common (Jaccard), and all numbers."""
+        one, two = self.hit, other.hit
+        if abs(one.cosine - two.cosine) > _ALIKE or abs(one.keywords - two.keywords) > _ALIKE:  # texts that are alike score alike
+            return False
+        if self.words == other.words:
+            return True
+        if self.numbers != other.numbers:
+            return False
+        return len(self.runs & other.runs) >= _SHARED_RUNS * len(self.runs | other.runs) > 0
+
+    @property
+    def words(self) -> list[str]:
+        if self._words is None:
+            self._words = self.hit.chunk.text.split()
+        return self._words
+
+    @property
+    def numbers(self) -> list[str]:
+        """The words that hold a digit, in order."""
+        if self._numbers is None:
+            self._numbers = [word for word in self.words if not word.isalpha() and _DIGIT.search(word)]
+        return self._numbers
+
+    @property
+    def runs(self) -> set[tuple[str, str, str]]:
+        if self._runs is None:
+            words = self.words
+            self._runs = set(zip(words, words[1:], words[2:], strict=False))
+        return self._runs
