@@ -172,6 +172,34 @@ def load_settings(environ: Mapping[str, str] | None = None, **given: object) -> 
     return settings
 
 
+def settings_of(values: Mapping[str, object], where: str) -> Settings:
+    """Settings of these values alone, neither the environment nor a file having a say. Raises `InvalidSettings` naming `where`."""
+    for name in values:
+        if name not in Settings.model_fields:
+            raise _unknown(f"{name} in {where}", list(Settings.model_fields), asked=name)
+    plain = {name: _plain(name, value) for name, value in values.items()}
+    try:
+        return Settings.model_validate(plain)
+    except ValidationError as error:
+        problem = error.errors()[0]
+        name = str(problem["loc"][0])
+        raise InvalidSettings(f"{name} in {where} is {plain[name]!r}: {problem['msg']}", hint=_description(name), param=name) from error
+
+
+def read_settings_file(path: Path) -> dict[str, Any]:
+    """The values in a TOML file of settings, not yet validated. Raises `InvalidSettings`."""
+    try:
+        values = tomllib.loads(path.read_text("utf-8"))
+    except OSError as error:
+        raise InvalidSettings(f"{path} cannot be read: {error.strerror}", hint="correct its permissions, or unset RAG_CONFIG") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise InvalidSettings(f"{path.name} is not TOML: {error}", hint="lines look like: top_k = 5") from error
+    for name in values:
+        if name not in Settings.model_fields:
+            raise _unknown(f"{name} in {path.name}", list(Settings.model_fields), asked=name)
+    return values
+
+
 def _plain(name: str, value: object) -> object:
     """`none` where a setting can be left out, and words in any case."""
     if not isinstance(value, str):
@@ -219,16 +247,7 @@ def _from_file(environ: Mapping[str, str]) -> tuple[dict[str, Any], str]:
         if environ.get("RAG_CONFIG"):
             raise InvalidSettings(f"RAG_CONFIG names {path}, which is not a file", hint="correct the path or unset RAG_CONFIG")
         return {}, path.name
-    try:
-        values = tomllib.loads(path.read_text("utf-8"))
-    except OSError as error:
-        raise InvalidSettings(f"{path} cannot be read: {error.strerror}", hint="correct its permissions, or unset RAG_CONFIG") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise InvalidSettings(f"{path.name} is not TOML: {error}", hint="lines look like: top_k = 5") from error
-    for name in values:
-        if name not in Settings.model_fields:
-            raise _unknown(f"{name} in {path.name}", list(Settings.model_fields), asked=name)
-    return values, path.name
+    return read_settings_file(path), path.name
 
 
 def _unknown(shown: str, known: list[str], asked: str | None = None) -> InvalidSettings:

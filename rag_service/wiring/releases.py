@@ -55,8 +55,10 @@ def deployment_of(settings: Settings) -> Deployment:
     )
 
 
-def make_release(settings: Settings, catalog: Catalog, name: str, index_version: str) -> Release:
-    """The release that serves `index_version` as the settings say. Opens the encoder and the generator to take their digests."""
+def make_release(settings: Settings, catalog: Catalog, name: str, index_version: str, *, encoders: Encoders | None = None) -> Release:
+    """The release that serves `index_version` as the settings say. Opens the encoder and the generator to take their digests; `encoders`
+    shares an encoder that is open.
+    """
     manifest = read_manifest(catalog.version_folder(name, index_version))
     template = load_template(settings.prompt)
     return Release(
@@ -68,7 +70,7 @@ def make_release(settings: Settings, catalog: Catalog, name: str, index_version:
         ),
         reranker=chosen_reranker(settings),
         prompt=PromptRef(name=template.name, version=template.version, digest=template.digest),
-        generator=_chosen_generator(settings, embedder_of(manifest, catalog, settings)),
+        generator=_chosen_generator(settings, (encoders or Encoders(settings, catalog)).of(manifest)),
         checks=Checks(support=settings.support),
         code=running_code(),
     )
