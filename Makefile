@@ -11,7 +11,7 @@ PHOENIX := .venv-phoenix
 PHOENIX_VERSION := 20.26.1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup encoder demo run test fuzz crash phoenix screenshots openapi lint format cover eval eval-quality bench bench-load image constraints clean
+.PHONY: help setup encoder demo run test fuzz crash phoenix screenshots openapi lint format cover eval eval-full eval-quality behave bench bench-load image constraints clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -80,8 +80,16 @@ cover: encoder ## Run the tests and report coverage
 	@$(BIN)/python -m pytest -q --cov --cov-report=
 	@$(BIN)/coverage report
 
-eval: demo ## Score the demo index on its bundled questions
-	@RAG_INDEXES=$(INDEXES) $(BIN)/python -m eval run eval/datasets/demo.jsonl --name demo
+eval: encoder ## Score the default settings on the bundled questions over docs/ (under a minute; at once when nothing has changed)
+	@RAG_INDEXES=$(INDEXES) $(BIN)/python -m eval lint eval/datasets/docs.jsonl
+	@RAG_INDEXES=$(INDEXES) $(BIN)/python -m eval run
+
+behave: encoder ## Try the behaviour suite on the default settings: what must hold whatever is measured
+	@RAG_INDEXES=$(INDEXES) $(BIN)/python -m eval behave
+
+eval-full: encoder ## Evaluate candidates on the question sets in ../shared/data (half an hour)
+	@for set in anthropic-docs chunking scifact squad2; do \
+	  echo; echo "== $$set"; RAG_INDEXES=$(INDEXES) $(BIN)/python -m eval run -c benchmarks/evaluations/$$set.yaml || exit 1; done
 
 eval-quality: encoder ## Measure retrieval, answers, confidence, support, injection on ../shared/data into docs/quality.md (half an hour)
 	@$(BIN)/python -m benchmarks.answers

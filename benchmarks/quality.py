@@ -3,12 +3,16 @@
 Uses the question sets in ../shared/data and says so where they are absent.
 """
 
+import tempfile
+from pathlib import Path
+
 from benchmarks.inputs import DATA, default_settings, encoder_folder
+from eval.candidate import Candidate
+from eval.experiment import Experiment
 from eval.questions import read_questions
-from eval.run import evaluate
+from eval.running import Running
+from eval.stages.cache import StageCache
 from rag_service.catalog import Catalog
-from rag_service.wiring.building import build
-from rag_service.wiring.releases import make_release, open_release
 
 SETS = {"squad2": "squad2/dev-visible.json", "scifact": "scifact", "anthropic-docs": "anthropic-docs/questions.jsonl"}
 
@@ -23,16 +27,20 @@ def run() -> None:
 
 
 def _ndcg(name: str, questions: str, precision: str) -> str:
-    settings = default_settings(name=f"bench-{name}-{precision}", precision=precision)
+    settings = default_settings(precision=precision)
     encoder_folder(settings)
-    catalog = Catalog(settings.indexes)
-    silent = Silent()
-    built = build(settings, catalog, settings.name, str(DATA / name / "corpus.jsonl"), silent)
-    release = make_release(settings, catalog, settings.name, built.manifest.version)
-    pipeline = open_release(settings, catalog, settings.name, release).pipeline
-    report = evaluate(pipeline, read_questions(DATA / questions), answers=False, progress=silent)
-    score = report.metrics["retrieval"]["ndcg@10"]
-    return f"{score.value:.4f} over {score.n_scored} questions, {built.manifest.counts.chunks:,} chunks"
+    experiment = Experiment(
+        questions=DATA / questions,
+        corpus=str(DATA / name / "corpus.jsonl"),
+        name=f"bench-{name}",
+        candidates=(Candidate(precision, "benchmarks", {"precision": precision}),),
+        answers=False,
+    )
+    with tempfile.TemporaryDirectory() as home, StageCache.open(Path(home)) as cache:
+        running = Running(experiment, read_questions(DATA / questions), Catalog(settings.indexes), cache, Silent())
+        measured = running.run(command="benchmarks").candidates[0]
+    score = measured.metrics["retrieval"]["ndcg@10"]
+    return f"{score.value:.4f} over {score.n_scored} questions, {measured.index.chunks:,} chunks"
 
 
 class Silent:

@@ -176,7 +176,7 @@ def test_exported_questions_are_read_and_scored_by_the_harness(own_indexes: Path
 
 
 def run_eval(questions: Path, indexes: Path) -> "subprocess.CompletedProcess[str]":
-    command = [sys.executable, "-m", "eval", "run", str(questions), "--name", "handbook", "--indexes", str(indexes)]
+    command = [sys.executable, "-m", "eval", "run", str(questions), "--name", "handbook", "--all", "--indexes", str(indexes)]
     return subprocess.run(command, capture_output=True, text=True, timeout=60, cwd=questions.parent, check=False)
 
 

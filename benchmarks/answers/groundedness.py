@@ -16,6 +16,8 @@ import numpy as np
 import numpy.typing as npt
 
 from benchmarks.inputs import DATA, default_settings, encoder_folder
+from eval.statistics.clustered import percentiles
+from eval.statistics.drawing import drawn_positions
 from rag_service.embedders.onnx import OnnxEmbedder
 from rag_service.facts import is_question
 from rag_service.sentences import words
@@ -188,17 +190,7 @@ def _best_threshold(grounded: Truths, scores: Numbers) -> float:
 
 def _interval(sources: Sequence[str], score: Callable[[Positions], float]) -> tuple[float, float]:
     """95 % percentile bootstrap over sources: the rows of one are drawn together."""
-    generator = np.random.default_rng(7)
-    groups: dict[str, list[int]] = {}
-    for index, source in enumerate(sources):
-        groups.setdefault(source, []).append(index)
-    members = list(groups.values())
-    scores = []
-    for _ in range(RESAMPLES):
-        drawn = generator.integers(len(members), size=len(members))
-        scores.append(score(np.array([row for group in drawn.tolist() for row in members[group]])))
-    low, high = np.percentile(scores, [2.5, 97.5])
-    return float(low), float(high)
+    return percentiles(np.array([score(rows) for rows in drawn_positions(sources, draws=RESAMPLES)]), 0.025)
 
 
 def _unigram_overlap(row: Row) -> float:

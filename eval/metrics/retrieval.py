@@ -12,7 +12,7 @@ import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 
-from eval.metrics.scores import Undefined, Value
+from eval.scores import Undefined, Value
 
 NO_GOLD = Undefined("no relevant document is known")
 
@@ -57,6 +57,48 @@ def ndcg(ranked: Sequence[str], grades: Mapping[str, int], *, k: int | None) -> 
     return gained / _discounted(sorted(relevant.values(), reverse=True)[:k])
 
 
+def average_precision(ranked: Sequence[str], grades: Mapping[str, int]) -> Value:
+    """Mean over *all* relevant documents of the precision at the rank of each, 0 for one that was not retrieved (trec_eval `map`).
+
+    What some call context precision divides by the relevant documents that were retrieved, so that finding fewer may raise it.
+    """
+    relevant = _relevant(grades)
+    if not relevant:
+        return NO_GOLD
+    ranks = [rank for rank, document in enumerate(ranked, start=1) if document in relevant]
+    return math.fsum(found / rank for found, rank in enumerate(ranks, start=1)) / len(relevant)
+
+
+def r_precision(ranked: Sequence[str], grades: Mapping[str, int]) -> Value:
+    """Precision at R, the number of relevant documents (trec_eval `Rprec`)."""
+    relevant = _relevant(grades)
+    return recall(ranked, grades, k=len(relevant))
+
+
+def precision(ranked: Sequence[str], grades: Mapping[str, int], *, k: int) -> Value:
+    """Relevant documents among the first k / k, also where fewer than k were retrieved (trec_eval `P`)."""
+    relevant = _relevant(grades)
+    if not relevant:
+        return NO_GOLD
+    return sum(document in relevant for document in ranked[:k]) / k
+
+
+def all_recall(ranked: Sequence[str], grades: Mapping[str, int], *, k: int | None) -> Value:
+    """1 if every relevant document is among the first k, else 0: what a question needs that combines several (as in KILT)."""
+    share = recall(ranked, grades, k=k)
+    return share if isinstance(share, Undefined) else float(share == 1.0)
+
+
+def judged(ranked: Sequence[str], grades: Mapping[str, int], *, k: int) -> Value:
+    """Share of the first k, or of all where fewer were retrieved, that somebody judged (ir_measures `Judged`). What was never judged
+    counts as irrelevant, so the lower this is, the less the other figures say.
+    """
+    if not _relevant(grades):
+        return NO_GOLD
+    first = ranked[:k]
+    return sum(document in grades for document in first) / len(first) if first else 0.0
+
+
 def _relevant(grades: Mapping[str, int]) -> dict[str, int]:
     return {document: grade for document, grade in grades.items() if grade > 0}
 
@@ -82,5 +124,13 @@ RETRIEVAL: Mapping[str, RetrievalMetric] = {
     "recall@pool": partial(recall, k=None),
     "ndcg@10": partial(ndcg, k=10),
     "rr@10": partial(reciprocal_rank, k=10),
+    "ap": average_precision,
+    "rprec": r_precision,
+    "p@5": partial(precision, k=5),
+    "p@10": partial(precision, k=10),
+    "allrecall@5": partial(all_recall, k=5),
+    "allrecall@10": partial(all_recall, k=10),
+    "allrecall@pool": partial(all_recall, k=None),
+    "judged@10": partial(judged, k=10),
 }
 """Every one: higher is better. `pool` is all that was retrieved, the ceiling of whatever reranks it."""

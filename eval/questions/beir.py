@@ -1,16 +1,17 @@
 """BEIR (https://github.com/beir-cellar/beir): a folder of `queries.jsonl` and `qrels/<split>.tsv`.
 
 Grades of zero or less judge a document irrelevant and are passed over. Queries that no document is relevant to are left out and
-counted: `queries.jsonl` holds those of every split.
+counted: `queries.jsonl` holds those of every split. An import keeps them.
 """
 
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from pathlib import Path
 
 from pydantic import Field
 
 from eval.questions.question import EvalQuestion, QuestionSet, question_set
-from eval.questions.rows import Incoming, json_object, lines, read_text, validated
+from eval.questions.rows import Incoming, json_object, lines, validated
+from eval.text_file import read_text
 from rag_service.errors import InvalidInput, NotFound
 
 _QUERY = 'a row looks like {"_id": "q1", "text": "…"}'
@@ -24,20 +25,39 @@ class _Query(Incoming):
     text: str
 
 
-def read_beir(folder: Path, split: str | None) -> QuestionSet:
-    """Raises `NotFound` where a file is missing, and `InvalidInput` naming `file:line`."""
+UNJUDGED = "unjudged"
+"""Tag of a query that no document is relevant to."""
+
+
+def read_beir(folder: Path, split: str | None, *, unjudged: bool = False) -> QuestionSet:
+    """With `unjudged`, queries that no document is relevant to are kept and tagged so, but for those that other splits judge.
+
+    Raises `NotFound` where a file is missing, and `InvalidInput` naming `file:line`.
+    """
     queries = _queries(folder / "queries.jsonl", folder)
     judgements = _judgements_file(folder, split)
     qrels, places = _qrels(judgements)
     for query, place in places.items():
         if query not in queries:
             raise InvalidInput(f"{place}: queries.jsonl has no query {query!r}", hint="take both files from the same release")
+    elsewhere = _judged_elsewhere(judgements, places) if unjudged else queries.keys()
     placed = [
-        (place, EvalQuestion(id=query.id, question=query.text, relevant=qrels[query.id]))
+        (
+            place,
+            EvalQuestion(
+                id=query.id, question=query.text, relevant=qrels.get(query.id, {}), tags=() if qrels.get(query.id) else (UNJUDGED,)
+            ),
+        )
         for place, query in queries.values()
-        if qrels.get(query.id)
+        if qrels.get(query.id) or query.id not in elsewhere
     ]
     return question_set(folder.resolve().name, "beir", placed, split=judgements.stem, left_out=len(queries) - len(placed))
+
+
+def _judged_elsewhere(judgements: Path, here: Container[str]) -> Container[str]:
+    """Queries that other files of judgements name, and this one does not."""
+    others = [path for path in sorted(judgements.parent.glob("*.tsv")) if path != judgements]
+    return {query for path in others for query in _qrels(path)[1] if query not in here}
 
 
 def _queries(path: Path, folder: Path) -> Mapping[str, tuple[str, _Query]]:

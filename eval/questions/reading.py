@@ -5,8 +5,8 @@ from pathlib import Path
 from eval.questions.beir import read_beir
 from eval.questions.native import read_native
 from eval.questions.question import QuestionSet
-from eval.questions.rows import read_text
 from eval.questions.squad import read_squad
+from eval.text_file import read_text
 from rag_service.errors import InvalidInput
 
 

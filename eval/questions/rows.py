@@ -2,12 +2,11 @@
 
 import json
 from collections.abc import Iterator
-from pathlib import Path
 from typing import TypeVar
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from rag_service.errors import InvalidInput, NotFound
+from rag_service.errors import InvalidInput
 
 _Row = TypeVar("_Row", bound=BaseModel)
 
@@ -16,18 +15,6 @@ class Incoming(BaseModel):
     """Base of what is read. Numbers are accepted as ids and answers; other keys are the writer's business."""
 
     model_config = ConfigDict(frozen=True, coerce_numbers_to_str=True, extra="ignore")
-
-
-def read_text(path: Path) -> str:
-    """Raises `NotFound` or `InvalidInput`."""
-    try:
-        return path.read_bytes().decode("utf-8-sig")
-    except FileNotFoundError as error:
-        raise NotFound(f"there is no file {path}", hint="check the path") from error
-    except UnicodeDecodeError as error:
-        raise InvalidInput(f"{path.name} is not UTF-8 (byte {error.start:,})", hint="save it as UTF-8") from error
-    except OSError as error:
-        raise InvalidInput(f"{path} cannot be read: {error.strerror}", hint="check what it is and who may read it") from error
 
 
 def lines(text: str, name: str) -> Iterator[tuple[str, str]]:
