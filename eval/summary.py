@@ -63,7 +63,7 @@ def warn(rows: Sequence[Row], *, documents: int) -> list[str]:
     shallow = sum(len(by_best_rank(passage.document_id for passage in row.sample.pool)) < least for row in searched)
     if shallow:
         warnings.append(
-            f"for {counted(shallow, 'question')} the retrieved chunks belong to fewer than {DEEPEST_CUT} documents: "
+            f"for {counted(shallow, 'question')} the retrieved chunks belong to fewer than {least} documents: "
             "a larger --depth may score more"
         )
     return warnings
