@@ -6,11 +6,9 @@ settings give the same version, byte for byte, whatever was there before. It app
 nothing can be served from it.
 """
 
-import shutil
 import sqlite3
 import sys
 import time
-import uuid
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
@@ -25,12 +23,11 @@ from rag_service import __version__
 from rag_service.catalog import Catalog
 from rag_service.deployment import numeric_class
 from rag_service.digests import Json, digest_json, digest_text, short_id
-from rag_service.durable import publish_folder, remove_stale_staging, staging_folder, storage_errors
-from rag_service.errors import Damaged, NotFound, NothingToIndex
+from rag_service.durable import remove_stale_staging, replace_folder, staging_folder, storage_errors
+from rag_service.errors import Damaged, NothingToIndex
 from rag_service.evidence import BATCH, EVIDENCE_FILES, Passages, keyword_part, sentence_part, write_evidence
 from rag_service.languages import Language, language_of
 from rag_service.manifest import (
-    BUILD_FILE,
     CHUNKS_FILE,
     LISTED_SKIPS,
     BuildFacts,
@@ -41,8 +38,7 @@ from rag_service.manifest import (
     SkippedInput,
     Skips,
     StorePart,
-    read_build_facts,
-    verify_version,
+    intact_version,
     write_manifest,
 )
 from rag_service.ports import Chunker, Embedder, Progress
@@ -144,12 +140,12 @@ def build_index(
                 duration_s = round(time.monotonic() - began_s, 3)
                 facts = BuildFacts(built_at=datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"), duration_s=duration_s, source=source)
                 final = versions / manifest.version
-                existing = _intact(final)
+                existing = intact_version(final)
                 if existing is not None:
                     catalog.note_rebuilt(name, manifest.version)  # `index activate` without a version means this one
                 else:
                     write_manifest(staged, manifest, facts)
-                    _replace(staged, final)
+                    replace_folder(staged, final)
         finally:
             with suppress(OSError):
                 versions.rmdir()  # only goes when it is empty: a first build that failed leaves no index behind
@@ -301,25 +297,6 @@ def _texts(scratch: Scratch) -> Iterator[str]:
     for chunk in scratch.chunks():
         yield chunk.embedded_text
         yield from (chunk.text[unit.start : unit.end] for unit in units(chunk.text, chunk.heading_path))
-
-
-def _intact(folder: Path) -> BuildFacts | None:
-    """The facts of a version that is already there, or None where there is none or it is damaged."""
-    if not (folder / BUILD_FILE).is_file():
-        return None
-    try:
-        verify_version(folder)
-        return read_build_facts(folder)
-    except (NotFound, Damaged):
-        return None
-
-
-def _replace(staged: Path, final: Path) -> None:
-    if final.exists():  # damaged: what cannot be served may be moved away
-        final.rename(final.with_name(f".building-damaged-{uuid.uuid4().hex[:8]}"))
-    publish_folder(staged, final)
-    for damaged in final.parent.glob(".building-damaged-*"):
-        shutil.rmtree(damaged, ignore_errors=True)
 
 
 def _nothing(tally: _Tally) -> NothingToIndex:

@@ -8,6 +8,7 @@
     <root>/<name>/history.jsonl              what was served before
     <root>/<name>/rebuilt.json               when a build last came to a version that was there already
     <root>/<name>/canaries.jsonl             questions that a release must answer before it is served; written by people
+    <root>/<name>/pulling/<id>/              what has come of a version that is being pulled; of an encoder below encoders/
     <root>/<name>/verified/<id>.json         when the files of a version were last compared with their digests
 
 Names reach the file system only through `check_name` and ids only through `_check_id`, so no caller can leave the root.
@@ -103,6 +104,10 @@ class Catalog:
 
     def embeddings_folder(self, name: str) -> Path:
         return self.index_folder(name) / "embeddings"
+
+    def pulling_folder(self, name: str) -> Path:
+        """Where versions of an index, or encoders, are put together that are being pulled from elsewhere."""
+        return (self.encoders_folder() if name == ENCODERS_FOLDER else self.index_folder(name)) / "pulling"
 
     def encoders_folder(self) -> Path:
         return self.root / ENCODERS_FOLDER

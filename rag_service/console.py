@@ -8,7 +8,17 @@ from typing import NoReturn, Self
 import typer
 from rich.console import Console
 from rich.markup import escape
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import (
+    BarColumn,
+    DownloadColumn,
+    MofNCompleteColumn,
+    Progress,
+    SpinnerColumn,
+    TaskID,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
 
 from rag_service.errors import InvalidName, InvalidSettings, RagError
 
@@ -58,12 +68,12 @@ def tell(error: RagError) -> None:
 class BarProgress:
     """The `Progress` port drawn as one bar a stage; silent where stderr is not a terminal. Remembers how far the stage has come."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, counts_bytes: bool = False) -> None:
         self._bars = Progress(
             SpinnerColumn(),
             TextColumn("{task.description:<10}"),
             BarColumn(bar_width=32),
-            MofNCompleteColumn(),
+            DownloadColumn() if counts_bytes else MofNCompleteColumn(),
             TimeElapsedColumn(),
             TextColumn("left"),
             TimeRemainingColumn(),

@@ -148,6 +148,15 @@ def publish_folder(staged: Path, final: Path) -> None:
         fsync_folder(final.parent)
 
 
+def replace_folder(staged: Path, final: Path) -> None:
+    """`publish_folder` where a damaged folder may stand under that name: what cannot be served may be moved away."""
+    if final.exists():
+        final.rename(final.with_name(f"{STAGING_PREFIX}damaged-{uuid.uuid4().hex[:8]}"))
+    publish_folder(staged, final)
+    for damaged in final.parent.glob(f"{STAGING_PREFIX}damaged-*"):
+        shutil.rmtree(damaged, ignore_errors=True)
+
+
 def remove_stale_staging(parent: Path) -> None:
     """Removes what killed builds left behind. Call it only while holding the lock that every builder takes."""
     for folder in parent.glob(f"{STAGING_PREFIX}*"):

@@ -15,6 +15,7 @@
     ├── Conflict                somebody else is doing this right now
     ├── StorageFailed           the disk is full, read-only, or gone
     │   └── NotRecorded         an answer that a strict service does not give, since its record cannot be written
+    ├── RemoteFailed            object storage, or a cluster that builds, cannot be reached or refuses
     ├── MissingDependency       an optional package that this choice needs
     ├── EmbedderFailed          a provider of embeddings failed
     ├── GeneratorFailed         the generator broke, or its provider did
@@ -112,6 +113,10 @@ class StorageFailed(RagError):
 
 class NotRecorded(StorageFailed):
     code = "not_recorded"
+
+
+class RemoteFailed(RagError):
+    code = "remote_failed"
 
 
 class MissingDependency(RagError):

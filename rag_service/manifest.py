@@ -175,5 +175,16 @@ def read_build_facts(folder: Path) -> BuildFacts:
     return facts
 
 
+def intact_version(folder: Path) -> BuildFacts | None:
+    """The facts of a version that is there and whole; None where there is none, or it is damaged."""
+    if not (folder / BUILD_FILE).is_file():
+        return None
+    try:
+        verify_version(folder)
+        return read_build_facts(folder)
+    except (NotFound, Damaged):
+        return None
+
+
 def _damaged(folder: Path, why: str) -> Damaged:
     return Damaged(f"{folder.name}/{BUILD_FILE} is damaged: {why}", hint=_REBUILD)

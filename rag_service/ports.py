@@ -4,6 +4,7 @@ implementation. All ports are synchronous: `api/` owns the threads.
 
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
+from pathlib import Path
 from typing import Protocol
 
 from rag_service.cancellation import Cancellation
@@ -253,3 +254,26 @@ class Progress(Protocol):
     def stage(self, name: str, total: int | None) -> None: ...
 
     def advance(self, amount: int = 1) -> None: ...
+
+
+class ObjectStore(Protocol):
+    """A folder outside this machine, by keys with slashes. All waits are bounded; raises `NotFound` and `RemoteFailed`."""
+
+    @property
+    def shown(self) -> str:
+        """Its URL, for people."""
+
+    def size(self, key: str) -> int | None:
+        """Bytes of an object; None where there is none."""
+
+    def read(self, key: str, start: int, most_bytes: int) -> bytes:
+        """At most so many bytes from `start` on; empty beyond the end. Raises `NotFound`."""
+
+    def write(self, key: str, data: bytes) -> None:
+        """Readers see all of it or nothing."""
+
+    def upload(self, path: Path, key: str, advance: Callable[[int], None]) -> None:
+        """As `write`. `advance` is told how many bytes have been sent; a negative number where they are sent once more."""
+
+    def names(self, folder: str) -> list[str]:
+        """Names of what lies directly in a folder, sorted; empty where there is no such folder."""

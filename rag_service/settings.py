@@ -87,6 +87,11 @@ class Settings(BaseModel):
     # processes
     workers: int = Field(1, ge=1, le=64, description="Processes that answer on one port")
 
+    # object storage
+    remote_timeout_s: float = Field(
+        30.0, gt=0, le=600, description="Object storage that sends and takes nothing for so long has not answered"
+    )
+
     # opening
     verify: Literal["cached", "full"] = Field("cached", description="Compare files with their digests: those that changed, or all")
 

@@ -49,6 +49,7 @@ def sweep(catalog: Catalog, names: Iterable[str], *, recorded: Collection[Lineag
         with catalog.building(name), catalog.activating(name):
             if not dry_run:
                 remove_stale_staging(catalog.versions_folder(name))
+                shutil.rmtree(catalog.pulling_folder(name), ignore_errors=True)
                 for folder in catalog.folders_of_files(name):
                     remove_unfinished(folder)
             found += _sweep_index(catalog, name, recorded, depth, dry_run=dry_run)
@@ -143,6 +144,7 @@ def _sweep_encoders(catalog: Catalog, *, gone: Collection[tuple[str, str]], dry_
     """All but those that some version of any index was built with, and the newest, which the next build may use."""
     if not dry_run:
         remove_stale_staging(catalog.encoders_folder())
+        shutil.rmtree(catalog.pulling_folder(ENCODERS_FOLDER), ignore_errors=True)
     needed: set[str] = set()
     for name in catalog.names():
         for version in catalog.versions(name):

@@ -1,4 +1,4 @@
-"""`rag-service encoder`: export, list."""
+"""`rag-service encoder`: export, list; and push and pull, which `transfer` holds."""
 
 from typing import Annotated
 
@@ -8,12 +8,15 @@ from rich.table import Table
 
 from rag_service.catalog import Catalog
 from rag_service.cli.options import IndexesOption
+from rag_service.cli.transfer import encoder_pull, encoder_push
 from rag_service.console import err, errors_in_words, out, shown_bytes
 from rag_service.embedders.encoder import EncoderCard
 from rag_service.settings import load_settings
 from rag_service.wiring.encoders import export_encoder, exported_encoders, find_encoder
 
 app = typer.Typer(no_args_is_help=True, help="Export encoders so that they run without torch.")
+app.command("push")(encoder_push)
+app.command("pull")(encoder_pull)
 
 
 @app.command()

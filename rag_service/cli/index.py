@@ -1,4 +1,4 @@
-"""`rag-service index`: build, list, show, verify, diff, activate, gc."""
+"""`rag-service index`: build, list, show, verify, diff, activate, gc; and push and pull, which `transfer` holds."""
 
 import json
 from dataclasses import asdict
@@ -20,6 +20,7 @@ from rag_service.cli.options import GeneratorOption, IndexesOption, JsonOption, 
 from rag_service.cli.questions import QuestionsOption, compared, read_texts
 from rag_service.cli.release import WhyOption, serve_release
 from rag_service.cli.swept import print_swept
+from rag_service.cli.transfer import pull, push
 from rag_service.cli.watching import changes_below
 from rag_service.console import BarProgress, err, errors_in_words, out, shown_bytes, tell
 from rag_service.errors import Damaged, NotFound, RagError
@@ -38,6 +39,9 @@ app = typer.Typer(no_args_is_help=True, help="Build indexes from documents, look
 
 _LISTED, _LISTED_IN_JSON = 20, 100_000
 """Documents of each kind that a diff names."""
+
+app.command()(push)
+app.command()(pull)
 
 VersionArgument = Annotated[str | None, typer.Argument(help="Version id; default the active one.", show_default=False)]
 

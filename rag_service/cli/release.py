@@ -115,7 +115,7 @@ def history(name: NameArgument = None, as_json: JsonOption = False, indexes: Ind
 def serve_release(settings: Settings, catalog: Catalog, release: Release, *, why: str, action: Action) -> Opened:
     """Activates, and says what has changed."""
     transition, opened = activate_release(
-        settings, catalog, settings.name, release, who=this_person(), why=why, action=action, told=_tell()
+        settings, catalog, settings.name, release, who=this_person(), why=why, action=action, told=tell_checks()
     )
     shown = f"release [bold]{release.id}[/bold] of version {release.index.version}"
     if transition is None:
@@ -135,7 +135,7 @@ def serve_release(settings: Settings, catalog: Catalog, release: Release, *, why
     return opened
 
 
-def _tell() -> Callable[[str, str], None]:
+def tell_checks() -> Callable[[str, str], None]:
     """The checks, one word each, where somebody looks."""
 
     def told(check: str, state: str) -> None:

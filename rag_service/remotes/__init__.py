@@ -1,0 +1,1 @@
+"""Where versions, releases and encoders lie outside this machine."""
