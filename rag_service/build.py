@@ -41,7 +41,7 @@ from rag_service.manifest import (
     intact_version,
     write_manifest,
 )
-from rag_service.ports import Chunker, Embedder, Progress
+from rag_service.ports import BulkEmbedder, Chunker, Embedder, Progress
 from rag_service.relevance import UNRELATED, unrelated_cosine
 from rag_service.stored import list_files
 from rag_service.stores.chunks import write_chunk_table
@@ -57,6 +57,8 @@ _COPIES = 2
 _LEAST_SHARE = 0.02
 _SENTENCES = 8
 """Of a chunk, about, at most: each has a vector of one byte a dimension."""
+_WAVE = 20_000
+"""Texts that are sent elsewhere at once, and held in memory meanwhile."""
 _LISTED_CHANGES = 20
 """Documents of each kind that are named beside the counts of what changed."""
 
@@ -75,6 +77,8 @@ class Recipe:
     """Whose words are stemmed; empty: those that the documents are in."""
     keep_embeddings: bool = True
     """For the next build of this index, and use what earlier ones kept."""
+    elsewhere: BulkEmbedder | None = None
+    """What embeds all that has not been embedded before; what it gives is kept, and then used as if an earlier build had kept it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -208,12 +212,14 @@ def _write_version(
         if not counts.chunks:
             raise _nothing(tally)
         kind = kind_for(counts.chunks, recipe.store)
-        progress.stage("Embedding", counts.chunks)
         dimension, languages = recipe.embedder.dimension, tally.languages_used(recipe.languages)
         with Embeddings.open(embeddings, dimension=dimension, reserved_bytes=_reserved_bytes(staged, counts.chunks, dimension)) as kept:
+            sent = _embed_elsewhere(scratch, recipe.elsewhere, kept, progress) if recipe.elsewhere else 0
+            before = kept.added
             passages = Passages(recipe.embedder, kept)
+            progress.stage("Embedding", counts.chunks)
             vector_files = write_store(staged, _embedded(scratch, passages, progress), dimension=dimension, kind=kind)
-            tally.embedded, tally.reused = kept.added, kept.found
+            tally.embedded, tally.reused = kept.added - before + sent, kept.found - sent
             progress.stage("Sentences", counts.chunks)
             sentences = write_evidence(staged, scratch, passages, languages, progress)
             unrelated = unrelated_cosine(passages.vectors(UNRELATED))
@@ -289,6 +295,25 @@ def _embedded(scratch: Scratch, passages: Passages, progress: Progress) -> Itera
     while batch := list(islice(chunks, BATCH)):
         yield passages.vectors([chunk.embedded_text for chunk in batch])
         progress.advance(len(batch))
+
+
+def _embed_elsewhere(scratch: Scratch, elsewhere: BulkEmbedder, kept: Embeddings, progress: Progress) -> int:
+    """Has everything embedded that is not kept yet, in waves that memory holds; how many chunks that were."""
+    progress.stage("Elsewhere", None)
+    chunks = 0
+    for number, texts in enumerate((_chunk_texts(scratch), _texts(scratch))):
+        while wave := list(islice(texts, _WAVE)):
+            batches = (wave[first : first + BATCH] for first in range(0, len(wave), BATCH))
+            missing = list(dict.fromkeys(text for batch in batches for text in kept.missing(batch)))
+            for embedded, vectors in elsewhere.embed(missing) if missing else ():
+                kept.add(embedded, vectors)
+                progress.advance(len(embedded))
+            chunks += len(missing) if number == 0 else 0
+    return chunks
+
+
+def _chunk_texts(scratch: Scratch) -> Iterator[str]:
+    return (chunk.embedded_text for chunk in scratch.chunks())
 
 
 def _texts(scratch: Scratch) -> Iterator[str]:

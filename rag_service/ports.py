@@ -77,6 +77,13 @@ class Embedder(Protocol):
         """One row per text, in order. Raises `PassageTooLong` rather than cut a text."""
 
 
+class BulkEmbedder(Protocol):
+    """Embeds passages elsewhere, many at once: each exactly as the embedder here would."""
+
+    def embed(self, texts: Sequence[str]) -> Iterator[tuple[list[str], Matrix]]:
+        """Texts with their vectors, each text once, as they come. Raises `RemoteFailed`."""
+
+
 class VectorStore(Protocol):
     """Nearest neighbours by cosine over rows 0 … len-1."""
 

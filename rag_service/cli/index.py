@@ -55,6 +55,7 @@ def build(
     chunk_tokens: Annotated[int | None, typer.Option(help="Longest chunk in tokens.", show_default=False)] = None,
     store: Annotated[str | None, typer.Option(help="auto, flat, hnsw or ivf.", show_default=False)] = None,
     watch: Annotated[bool, typer.Option("--watch", help="Stay, and build again whenever the documents change.")] = False,
+    ray: Annotated[str | None, typer.Option(help="Embed on a Ray cluster: local, auto, or HOST:PORT.", show_default=False)] = None,
     why: WhyOption = "",
     indexes: IndexesOption = None,
     as_json: JsonOption = False,
@@ -69,24 +70,26 @@ def build(
     with errors_in_words(interrupted=lambda: "interrupted: nothing was changed, and what was served is still served"):
         settings = load_settings(name=name, indexes=indexes, encoder=encoder, chunk_tokens=chunk_tokens, store=store)
         check_name(settings.name)
-        _build(settings, source, activate=activate, why=why, as_json=as_json)
+        _build(settings, source, activate=activate, why=why, as_json=as_json, ray=ray)
     if watch:
         with errors_in_words(interrupted=lambda: "no longer watched; what was served is still served"):
             for changed in changes_below(source, apart_from=settings.indexes):
                 err.print(f"\n[dim]{changed} changed: building again[/dim]")
                 try:
-                    _build(settings, source, activate=activate, why=why or "the documents changed", as_json=as_json)
+                    _build(settings, source, activate=activate, why=why or "the documents changed", as_json=as_json, ray=ray)
                 except RagError as error:
                     tell(error)
 
 
-def _build(settings: Settings, source: str, *, activate: bool, why: str, as_json: bool) -> None:
+def _build(settings: Settings, source: str, *, activate: bool, why: str, as_json: bool, ray: str | None) -> None:
     """One build, with the release that serves it."""
     from rag_service.wiring.building import build as build_version  # loads the document parsers
 
     catalog = Catalog(settings.indexes)
     with BarProgress() as progress:
-        built = build_version(settings, catalog, settings.name, source, progress)
+        built = build_version(
+            settings, catalog, settings.name, source, progress, ray=ray, tell=lambda said: err.print(f"ray: {escape(said)}")
+        )
     if not as_json:
         served = _active_version(catalog, settings.name) == built.manifest.version
         _print_built(built, settings, served=served, activating=activate)

@@ -78,7 +78,17 @@ class FsspecObjects:
 
     def read(self, key: str, start: int, most_bytes: int) -> bytes:
         """At most so many bytes of an object from `start` on; empty beyond its end. Raises `NotFound`."""
-        return self._tried(key, lambda: bytes(self._call("cat_file", self._path(key), start=start, end=start + most_bytes)))[:most_bytes]
+
+        def ask() -> bytes:
+            try:
+                return bytes(self._call("cat_file", self._path(key), start=start, end=start + most_bytes))
+            except OSError as error:
+                trouble = trouble_of(error)
+                if trouble is not None and trouble.code == "beyond":
+                    return b""
+                raise
+
+        return self._tried(key, ask)[:most_bytes]
 
     def write(self, key: str, data: bytes) -> None:
         """Readers see all of it or nothing."""

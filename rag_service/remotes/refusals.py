@@ -10,7 +10,7 @@ import sys
 from dataclasses import dataclass
 from typing import Literal
 
-Code = Literal["absent", "no_bucket", "no_credentials", "denied", "refused", "silent", "unreachable", "cut", "failing", "disk"]
+Code = Literal["absent", "beyond", "no_bucket", "no_credentials", "denied", "refused", "silent", "unreachable", "cut", "failing", "disk"]
 
 _CODE = re.compile(r"[A-Za-z][A-Za-z0-9]{1,59}")
 _OF_A_DISK = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.ENOTDIR, errno.EISDIR, errno.ENAMETOOLONG, errno.EFBIG})
@@ -63,6 +63,8 @@ def _of_response(response: dict[str, object]) -> Trouble:
         return Trouble("no_bucket")
     if code in {"NoSuchKey", "404"} or status == 404:
         return Trouble("absent")
+    if code == "InvalidRange" or status == 416:
+        return Trouble("beyond")
     if status in {401, 403}:
         return Trouble("denied", detail=detail)
     if status >= 500 or status in _PASSING_STATUS or code in {"SlowDown", "RequestTimeout", "InternalError"}:
@@ -102,7 +104,7 @@ def told_by(trouble: Trouble, shown: str, *, timeout_s: float, tries: int) -> tu
         case "denied":
             return f"{shown} refuses access{detail}", "check the credentials, and what they may do: read, and to push also write and list"
         case "refused":
-            return f"{shown} refuses the request{detail}", "check the bucket's name, AWS_REGION and AWS_ENDPOINT_URL"
+            return f"{shown} refuses the request{detail}", "check the bucket's name, AWS_DEFAULT_REGION and AWS_ENDPOINT_URL"
         case "silent":
             return f"{shown} did not answer within {timeout_s:g} s{tried}", "try again later: what was done is kept. RAG_REMOTE_TIMEOUT_S"
         case "failing":

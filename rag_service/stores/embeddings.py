@@ -77,6 +77,13 @@ class Embeddings:
         self.found += sum(vector is not None for vector in found)
         return found
 
+    def missing(self, texts: Iterable[str]) -> list[str]:
+        """Those that `vectors` would give None for, each once. Does not count them as found."""
+        distinct, found = list(dict.fromkeys(texts)), self.found
+        vectors = self.vectors(distinct)
+        self.found = found
+        return [text for text, vector in zip(distinct, vectors, strict=True) if vector is None]
+
     def add(self, texts: Sequence[str], vectors: Matrix) -> None:
         self.added += len(texts)
         if self._connection is None:

@@ -1,5 +1,7 @@
 """Building an index version the way the settings say."""
 
+from collections.abc import Callable
+from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
 
@@ -7,7 +9,8 @@ from rag_service import loading, normalise
 from rag_service.build import Built, Recipe, build_index
 from rag_service.catalog import Catalog, check_name
 from rag_service.chunking import ChunkParameters, describe, make_chunker
-from rag_service.digests import digest_json, file_digest
+from rag_service.digests import digest_json, file_digest, short_id
+from rag_service.errors import InvalidSettings
 from rag_service.loading import LoadLimits, load
 from rag_service.manifest import Part
 from rag_service.ports import Progress
@@ -15,8 +18,20 @@ from rag_service.settings import Settings
 from rag_service.wiring.encoders import embedder_to_build_with
 
 
-def build(settings: Settings, catalog: Catalog, name: str, source: str, progress: Progress) -> Built:
-    """Documents of `source` to a version of index `name`. Raises what `load`, the encoder and `build_index` raise."""
+def build(
+    settings: Settings,
+    catalog: Catalog,
+    name: str,
+    source: str,
+    progress: Progress,
+    *,
+    ray: str | None = None,
+    tell: Callable[[str], None] = lambda _: None,
+) -> Built:
+    """Documents of `source` to a version of index `name`; embedded on the Ray cluster at the address `ray`, where one is given.
+
+    `tell` is told which machines of the cluster work. Raises what `load`, the encoder, the cluster and `build_index` raise.
+    """
     check_name(name)
     limits = LoadLimits(max_file_bytes=settings.max_file_bytes, max_document_chars=settings.max_document_chars)
     documents = load(source, limits=limits, progress=progress)  # finds the files now: a wrong path is said before an encoder loads
@@ -34,7 +49,18 @@ def build(settings: Settings, catalog: Catalog, name: str, source: str, progress
         languages=settings.languages,
         keep_embeddings=settings.keep_embeddings,
     )
-    return build_index(catalog, name, documents, recipe, source=source, progress=progress)
+    if ray is None:
+        return build_index(catalog, name, documents, recipe, source=source, progress=progress)
+    if settings.embedder != "onnx" or not settings.keep_embeddings:
+        raise InvalidSettings(
+            "a cluster embeds with exported encoders, and what it gives is kept",
+            hint="set RAG_EMBEDDER=onnx and RAG_KEEP_EMBEDDINGS=true, which are the defaults",
+        )
+    from rag_service.embedders.ray_cluster import RayCluster
+
+    folder = catalog.encoder_folder(short_id(embedder.digest))
+    with RayCluster.open(ray, folder, threads=settings.build_threads, tell=tell) as cluster:
+        return build_index(catalog, name, documents, replace(recipe, elsewhere=cluster), source=source, progress=progress)
 
 
 def _loader_part(limits: LoadLimits) -> Part:
