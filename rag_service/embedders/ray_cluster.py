@@ -128,9 +128,8 @@ class RayCluster:
             batch_format="numpy",
             compute=self._ray.data.ActorPoolStrategy(min_size=1, max_size=workers),
             num_cpus=1,
-            max_restarts=_RESTARTS,
-            max_task_retries=_RESTARTS,
             label_selector={"ray.io/node-id": f"in({','.join(self._nodes)})"},
+            ray_remote_args_fn=lambda: {"max_restarts": _RESTARTS, "max_task_retries": _RESTARTS},
         )
         for batch in vectors.iter_batches(batch_size=None, batch_format="numpy"):
             yield [int(number) for number in batch["number"]], np.ascontiguousarray(batch["vector"], np.float32)
