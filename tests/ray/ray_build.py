@@ -18,7 +18,6 @@ from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from subprocess import PIPE, STDOUT, Popen
-from typing import Any
 
 import pytest
 
@@ -26,11 +25,8 @@ from rag_service.manifest import BUILD_FILE
 from tests.conftest import PROJECT
 
 BIN = PROJECT / ".venv-ray" / "bin"
-DOCS = PROJECT / "docs"
 STARTS_WITHIN_S = 180
 BUILDS_WITHIN_S = 300
-
-Build = Callable[..., Any]
 
 
 @dataclass(frozen=True)
@@ -38,17 +34,24 @@ class Ray:
     address: str
     token: str
     environ: dict[str, str]
+    documents: Path
     node: Callable[..., "Popen[bytes]"]
     """`node("--address=…", before=[…])` starts one more node, which ends with the test."""
 
-    def start_build(self, root: Path, *, address: str | None = None, source: Path = DOCS, **environ: str) -> "Popen[str]":
-        command = [str(BIN / "rag-service"), "index", "build", str(source), "--name", "demo", "--indexes", str(root)]
+    def start_build(self, root: Path, *, address: str | None = None, **environ: str) -> "Popen[str]":
+        command = [str(BIN / "rag-service"), "index", "build", str(self.documents), "--name", "demo", "--indexes", str(root)]
         command += ["--ray", address or self.address]
         return Popen(command, stdout=PIPE, stderr=STDOUT, text=True, env={**self.environ, **environ}, cwd=root)
 
 
+@pytest.fixture(scope="module")
+def documents(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A copy: whoever writes to docs/ meanwhile would make other versions."""
+    return shutil.copytree(PROJECT / "docs", tmp_path_factory.mktemp("documents") / "docs")
+
+
 @pytest.fixture
-def ray(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ray]:
+def ray(tmp_path_factory: pytest.TempPathFactory, documents: Path) -> Iterator[Ray]:
     """A head node with one CPU."""
     if not (BIN / "ray").exists():
         pytest.skip("Ray is not installed: `make ray` does that")
@@ -77,7 +80,7 @@ def ray(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ray]:
 
         node("--head", f"--port={address.partition(':')[2]}", "--include-dashboard=false", f"--temp-dir={sockets}")
         _until(lambda: _alive(address, environ) == 1)
-        yield Ray(address, token, environ, node)
+        yield Ray(address, token, environ, documents, node)
 
 
 def _end(process: "Popen[bytes]") -> None:
@@ -113,12 +116,12 @@ def _root(folder: Path, encoder_folder: Path) -> Path:
 
 
 @pytest.fixture(scope="module")
-def local(tmp_path_factory: pytest.TempPathFactory, encoder_folder: Path) -> dict[str, bytes]:
+def local(tmp_path_factory: pytest.TempPathFactory, encoder_folder: Path, documents: Path) -> dict[str, bytes]:
     """The files of a version that the same code builds without a cluster."""
     if not (BIN / "ray").exists():
         pytest.skip("Ray is not installed: `make ray` does that")
     root = _root(tmp_path_factory.mktemp("local") / "here", encoder_folder)
-    command = [str(BIN / "rag-service"), "index", "build", str(DOCS), "--name", "demo", "--indexes", str(root)]
+    command = [str(BIN / "rag-service"), "index", "build", str(documents), "--name", "demo", "--indexes", str(root)]
     subprocess.run(command, check=True, capture_output=True, env={**os.environ, "PYTHONPATH": str(PROJECT)}, timeout=BUILDS_WITHIN_S)
     return _version(root)
 
