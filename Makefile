@@ -102,7 +102,7 @@ eval: encoder ## Score the default settings on the bundled questions over docs/ 
 behave: encoder ## Try the behaviour suite on the default settings: what must hold whatever is measured
 	@RAG_INDEXES=$(INDEXES) $(BIN)/python -m eval behave
 
-eval-full: encoder ## Evaluate candidates on the question sets in ../shared/data (half an hour)
+eval-full: encoder ## Evaluate candidates on the question sets in ../shared/data (twenty minutes)
 	@for set in anthropic-docs chunking scifact squad2; do \
 	  echo; echo "== $$set"; RAG_INDEXES=$(INDEXES) $(BIN)/python -m eval run -c benchmarks/evaluations/$$set.yaml || exit 1; done
 
