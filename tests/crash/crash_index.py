@@ -11,8 +11,6 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
 from http.client import HTTPConnection
 from pathlib import Path
 from subprocess import PIPE, Popen
@@ -23,10 +21,6 @@ import numpy as np
 import pytest
 
 from rag_service.catalog import Catalog
-from rag_service.settings import load_settings
-from rag_service.stores.chunks import SqliteChunks
-from rag_service.wiring.releases import make_release
-from tests.doubles import HOLIDAYS
 from tests.failing_disk import (
     FailingDisk,
     How,
@@ -41,6 +35,7 @@ from tests.failing_disk import (
     tried_rollbacks,
     tried_sweeps,
 )
+from tests.load import Load, make_editions, write_pages
 from tests.processes import ServerProcess
 
 KILLS = 100
@@ -80,15 +75,6 @@ def switched(tmp_path_factory: pytest.TempPathFactory, served_indexes: Path, bui
 @pytest.fixture
 def root(switched: Switched, tmp_path: Path) -> Path:
     return shutil.copytree(switched.root, tmp_path / "root", symlinks=True)
-
-
-def write_pages(folder: Path, edition: int) -> Path:
-    """Forty pages, of which one says which edition it is."""
-    folder.mkdir(exist_ok=True)
-    for number in range(40):
-        said = f"This is edition {edition}." if number == edition % 40 else "It has stayed as it was."
-        (folder / f"page{number:02}.md").write_text(f"# Page {number}\n\n{said} Room {number} has {number % 7 + 2} seats.\n")
-    return folder
 
 
 def timed(attempt: Callable[[], object]) -> float:
@@ -207,67 +193,6 @@ def test_whichever_operation_fails_to_read_the_answer_is_the_right_one_or_there_
 # Swaps under load
 
 
-@dataclass
-class Load:
-    """Asks so many questions a second, whatever the answers take."""
-
-    port: int
-    chunks: dict[str, set[str]]
-    """Version → the ids of its chunks."""
-    releases: dict[str, str]
-    """Release → its version."""
-    answers: Counter[str] = field(default_factory=Counter)
-    errors: list[str] = field(default_factory=list)
-    slowest_s: float = 0.0
-    _local: threading.local = field(default_factory=threading.local)
-    _connections: list[HTTPConnection] = field(default_factory=list)
-    _lock: threading.Lock = field(default_factory=threading.Lock)
-
-    QUESTIONS = (HOLIDAYS, "How many seats has room 7?", "Which edition is this?", "Who wears a yellow badge?", "What is the weather?")
-
-    def run(self, stop: threading.Event) -> None:
-        with ThreadPoolExecutor(24) as pool:
-            due_s, number = time.monotonic(), 0
-            while not stop.is_set():
-                pool.submit(self._ask, number)
-                number += 1
-                due_s += 1 / REQUESTS_PER_S
-                time.sleep(max(due_s - time.monotonic(), 0))
-        for connection in self._connections:
-            connection.close()
-
-    def _ask(self, number: int) -> None:
-        try:
-            began_s = time.monotonic()
-            connection = getattr(self._local, "connection", None)
-            if connection is None:
-                connection = self._local.connection = HTTPConnection("127.0.0.1", self.port, timeout=30)
-                self._connections.append(connection)
-            body = json.dumps({"question": f"{self.QUESTIONS[number % 5]}", "request_id": str(number)})
-            connection.request("POST", "/ask", body, {"content-type": "application/json"})
-            response = connection.getresponse()
-            reply = json.loads(response.read())
-            problem = "" if response.status == 200 else f"{response.status}: {reply}"
-            problem = problem or self._mixture(reply)
-            took_s = time.monotonic() - began_s
-        except Exception as error:  # noqa: BLE001 - whatever it is, it counts
-            problem, took_s, reply = f"{type(error).__name__}: {error}", 0.0, {}
-            self._local.connection = None
-        with self._lock:
-            self.slowest_s = max(self.slowest_s, took_s)
-            if problem:
-                self.errors.append(problem[:300])
-            else:
-                self.answers[reply["trace"]["release"]["id"]] += 1
-
-    def _mixture(self, reply: Any) -> str:
-        release, version = reply["trace"]["release"]["id"], reply["trace"]["index"]["version"]
-        if self.releases.get(release) != version:
-            return f"release {release} does not serve version {version}"
-        shown = {hit["chunk_id"] for hit in reply["hits"]} | {citation["chunk_id"] for citation in reply["citations"]}
-        return "" if shown <= self.chunks[version] else f"chunks of another version than {version}: {shown - self.chunks[version]}"
-
-
 def memory_kb(pid: int) -> int:
     return next(int(line.split()[1]) for line in Path(f"/proc/{pid}/status").read_text().splitlines() if line.startswith("VmRSS"))
 
@@ -293,24 +218,13 @@ def descriptors(pid: int) -> int:
 def test_swaps_under_load_are_followed_without_an_error_and_without_growing(
     root: Path, build: Callable[..., Any], tmp_path: Path, say: Say
 ) -> None:
-    catalog, settings = Catalog(root), load_settings({}, indexes=root)
-    versions = [catalog.release("handbook", catalog.active_id("handbook")).index.version]
-    versions += [build(root, write_pages(tmp_path / "pages", edition)).manifest.version for edition in (1, 2)]
-    releases = [make_release(settings, catalog, "handbook", version) for version in versions]
-    for release in releases:
-        catalog.add_release("handbook", release)
-    chunks = {}
-    for version in versions:
-        table = SqliteChunks.open(catalog.version_folder("handbook", version) / "chunks.sqlite")
-        chunks[version] = {chunk.id for chunk in table.chunks(range(len(table)))}
-        table.close()
-    assert not set.intersection(*chunks.values())
-
+    catalog, editions = Catalog(root), make_editions(root, build, tmp_path / "pages")
+    releases = editions.releases
     command = [executable, "-m", "rag_service", "serve", "--name", "handbook", "--port", "0", "--indexes", str(root)]
     environ = {**os.environ, "RAG_CACHE_MIB": "0", "RAG_MAX_QUEUE": "500", "RAG_LOG_REQUESTS": "false"}
     with Popen(command, stdout=PIPE, stderr=PIPE, text=True, cwd=tmp_path, env=environ) as process:
         server = ServerProcess(process)
-        load = Load(server.port, chunks, {release.id: release.index.version for release in releases})
+        load = Load(server.port, editions.chunks, REQUESTS_PER_S)
         stop = threading.Event()
         running = threading.Thread(target=load.run, args=(stop,))
         running.start()
@@ -360,7 +274,7 @@ def test_swaps_under_load_are_followed_without_an_error_and_without_growing(
         process.wait(30)
     measured = np.array(resident_kb[WARM_UP:], float)
     slope_kb = float(np.median([(measured[j] - measured[i]) / (j - i) for j in range(SWAPS) for i in range(j)]))  # Theil and Sen
-    asked = sum(load.answers.values()) + len(load.errors)
+    asked = load.asked
     say(
         f"swaps: {WARM_UP + SWAPS} in {took_s:.0f} s under {asked / took_s:.0f} requests/s: {asked} answers, {len(load.errors)} errors, "
         f"each of one version; followed in {np.median(followed_s) * 1000:.0f} ms (median), {max(followed_s) * 1000:.0f} ms (most); "
@@ -368,7 +282,7 @@ def test_swaps_under_load_are_followed_without_an_error_and_without_growing(
         f"{slope_kb:+.1f} kB a swap; {descriptors_after} descriptors, files of {len(used)} version open at the end"
     )
     assert load.errors == [], Counter(load.errors).most_common(5)
-    assert set(load.answers) == {release.id for release in releases}
+    assert set(load.answers) == editions.served
     assert asked / took_s > 0.8 * REQUESTS_PER_S
     assert sum(took <= 1.0 for took in followed_s) >= 0.95 * (WARM_UP + SWAPS), "within a second, on a machine that others use too"
     assert slope_kb < MOST_GROWTH_KB
