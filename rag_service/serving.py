@@ -49,6 +49,7 @@ class Service:
         self._checks = dict.fromkeys(CHECKS, "pending")
         self._problem: RagError | None = None
         self._failed: tuple[str, float] | None = None
+        self._leaving = False
         self._draining = False
         self._stopping = threading.Event()
         self._began_s = time.monotonic()
@@ -84,21 +85,28 @@ class Service:
         if self._pipeline is not None and not self._draining:
             self._follow_active()
         return Readiness(
-            ready=self._pipeline is not None and not self._draining,
+            ready=self._pipeline is not None and not self._leaving,
             checks=dict(self._checks),
             release=self._pipeline.lineage.release.id if self._pipeline else None,
             since_s=round(time.monotonic() - self._began_s, 1),
-            problem="shutting_down" if self._draining else self._problem.code if self._problem else None,
+            problem="shutting_down" if self._leaving else self._problem.code if self._problem else None,
         )
 
+    def leave(self) -> None:
+        """From now on not ready, so that nobody is sent here any more. Whoever comes all the same is answered."""
+        self._leaving = True
+        if self._pipeline is None:
+            self.drain()
+
     def drain(self) -> None:
-        """From now on not ready; requests that are under way go on. A release that is being opened is given up at its next check."""
-        self._draining = True
+        """From now on nobody is let in; requests that are under way go on. A release that is being opened is given up at its next check."""
+        self._leaving = self._draining = True
         self._stopping.set()
 
     @property
-    def draining(self) -> bool:
-        return self._draining
+    def leaving(self) -> bool:
+        """Whether it has been told to leave or to drain."""
+        return self._leaving
 
     @property
     def current(self) -> Pipeline | None:

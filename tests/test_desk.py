@@ -214,7 +214,7 @@ def test_a_desk_that_drains_admits_nobody_and_who_was_admitted_is_answered(pipel
     admitted = desk.admit(Pin())
     assert admitted is not None
     desk.service.drain()
-    assert desk.service.draining
+    assert desk.service.leaving
     for pin in (Pin(), Pin(release="0123456789ab")):
         with pytest.raises(ShuttingDown):
             desk.admit(pin)

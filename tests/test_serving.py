@@ -123,6 +123,21 @@ def test_a_first_release_that_cannot_be_opened_is_reported_and_never_pinned(erro
         service.pin()
 
 
+def test_a_service_that_leaves_is_not_ready_and_answers_whoever_comes(pipeline: Pipeline) -> None:
+    service = started(Shelf({"one": pipeline}, "one"))
+    service.leave()
+    assert service.readiness().problem == "shutting_down"
+    assert not service.readiness().ready
+    assert service.pin() is pipeline
+
+
+def test_a_service_that_leaves_before_it_could_answer_drains_at_once(pipeline: Pipeline) -> None:
+    service = Service(lambda: "one", Shelf({"one": pipeline}, "one").open)
+    service.leave()
+    with pytest.raises(NotReady, match="shutting down"):
+        service.pin()
+
+
 def test_a_service_that_drains_is_not_ready_and_pins_nothing(pipeline: Pipeline) -> None:
     service = started(Shelf({"one": pipeline}, "one"))
     service.drain()

@@ -156,7 +156,7 @@ def _watch(metrics: Metrics, answering: Answering, open_streams: OpenStreams, ro
     )
     metrics.watch(
         Watched(
-            ready=lambda: service.current is not None and not service.draining,
+            ready=lambda: service.current is not None and not service.leaving,
             in_flight=lambda: answering.admission.running,
             queue_depth=lambda: answering.admission.waiting,
             open_streams=lambda: len(open_streams),

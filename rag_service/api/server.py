@@ -1,6 +1,7 @@
 """The server process: serves until it is told to stop, then lets everybody finish who can.
 
-    first signal    not ready any more, but the port stays open for `drain_s`: probes and load balancers see it and send nobody
+    first signal    not ready any more, but the port stays open for `drain_s`, and who comes is answered: probes and load balancers
+                    see it and send nobody
     then            the port closes, and so does each connection once it has its answer; requests have `grace_s` to end
     1 s before      `on_grace_over`: streams can still end with a word
     grace is over   what still runs is cancelled and answered with an error
@@ -54,7 +55,7 @@ class Ending:
 
 
 class DrainingServer(uvicorn.Server):
-    """`drain` and `on_grace_over` are called on the event loop, once each at most; they must be quick and not raise.
+    """`on_stop`, `on_closing` and `on_grace_over` are called on the event loop, once each at most; they must be quick and not raise.
 
     `run(sockets=[listener])` serves, in any thread; `stop` ends it.
     """
@@ -65,7 +66,8 @@ class DrainingServer(uvicorn.Server):
         limits: ConnectionLimits,
         ending: Ending = Ending(),
         *,
-        drain: Callable[[], None] = _nothing,
+        on_stop: Callable[[], None] = _nothing,
+        on_closing: Callable[[], None] = _nothing,
         on_grace_over: Callable[[], None] = _nothing,
     ) -> None:
         self._shared = Connections(limits)
@@ -80,7 +82,8 @@ class DrainingServer(uvicorn.Server):
             )
         )
         self._ending = ending
-        self._drain = drain
+        self._on_stop = on_stop
+        self._on_closing = on_closing
         self._on_grace_over = on_grace_over
         self._stop_asked = False
         self._closes_s: float | None = None
@@ -106,7 +109,7 @@ class DrainingServer(uvicorn.Server):
             served = counter > 0  # nobody can have seen as ready what is stopped before it serves
             self._closes_s = time.monotonic() + (self._ending.drain_s if served else 0)
             self._shared.closing = True
-            self._drain()
+            self._on_stop()
             logger.info("stopping: the port closes in %g s", self._ending.drain_s if served else 0)
         if self._closes_s is not None and time.monotonic() >= self._closes_s:
             self.should_exit = True
@@ -114,6 +117,7 @@ class DrainingServer(uvicorn.Server):
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """In place of uvicorn's, which has no moment for last words and does not wait for what it cancels."""
+        self._on_closing()
         for server in self.servers:
             server.close()
         for listener in sockets or []:

@@ -129,7 +129,8 @@ def _run(
         app.asgi,
         ConnectionLimits(settings.max_connections, settings.read_timeout_s, settings.keep_alive_s),
         Ending(drain_s=settings.drain_s, grace_s=settings.timeout_s + _LAST_WORDS_S),
-        drain=desk.service.drain,
+        on_stop=desk.service.leave,
+        on_closing=desk.service.drain,
         on_grace_over=app.open_streams.expire,
     )
     if open_first:

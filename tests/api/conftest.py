@@ -124,7 +124,10 @@ def running(desk: Desk, **settings: Any) -> Iterator[Client]:
     assert not settings, f"unknown: {settings}"
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port: int = listener.getsockname()[1]
-        server = DrainingServer(app.asgi, connections, ending, drain=desk.service.drain, on_grace_over=app.open_streams.expire)
+        service = desk.service
+        server = DrainingServer(
+            app.asgi, connections, ending, on_stop=service.leave, on_closing=service.drain, on_grace_over=app.open_streams.expire
+        )
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
         thread.start()
         try:

@@ -77,7 +77,7 @@ async def app(scope, receive, send):
 
 with socket.create_server(("127.0.0.1", 0)) as listener:
     server = DrainingServer(
-        app, ConnectionLimits(100, 10.0), Ending(drain_s=drain_s, grace_s=grace_s), drain=drain, on_grace_over=on_grace_over
+        app, ConnectionLimits(100, 10.0), Ending(drain_s=drain_s, grace_s=grace_s), on_stop=drain, on_grace_over=on_grace_over
     )
     serve_until_signal(server, listener)
 say("ended")

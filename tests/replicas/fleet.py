@@ -25,7 +25,7 @@ from tests.processes import ServerProcess
 
 Kind = Literal["nginx", "haproxy"]
 START_WITHIN_S = 10.0
-DRAIN_S = 1.0
+DRAIN_S = 2.0
 FOUND_AGAIN_S = 2.0
 """Twice the `fail_timeout` of nginx, as `docs/replicas.md` says."""
 _NGINX = """
