@@ -1,4 +1,4 @@
-"""The commands of `rag-service trace` that are about the ledger as a whole: export, verify, replayable, erase, prune, migrate."""
+"""The commands of `rag-service trace` that are about the ledger as a whole: export, verify, replayable, erase, prune, backup, migrate."""
 
 import os
 import sys
@@ -14,7 +14,8 @@ from rag_service.cli.options import IndexesOption, JsonOption
 from rag_service.console import BarProgress, err, errors_in_words, out
 from rag_service.errors import InvalidInput, NotFound, StorageFailed
 from rag_service.export import as_json_line, as_question_line, write_parquet
-from rag_service.kept import Flaw, Kept, RecordQuery, Retention
+from rag_service.kept import Audit, Flaw, Kept, RecordQuery, Retention
+from rag_service.ledger.backup import back_up
 from rag_service.ledger.migration import migrate as migrate_ledger
 from rag_service.ledger.sqlite import SqliteLedger
 from rag_service.records import Records
@@ -43,7 +44,7 @@ def newest_answer(records: Records) -> str:
 
 
 def add_commands(app: typer.Typer) -> None:
-    for command in (export, verify, replayable, erase, prune, migrate):
+    for command in (export, verify, replayable, erase, prune, backup, migrate):
         app.command()(command)
 
 
@@ -97,9 +98,7 @@ def verify(
         out.print_json(data={**counts, "head": head, "flaws": [{"seq": flaw.seq, "what": flaw.what} for flaw in flaws]})
     else:
         state = "[bold red]not intact[/bold red]" if flaws else "[green]intact[/green]"
-        gone = f", {audit.erased:,} erased" if audit.erased else ""
-        dropped = f", entries up to {audit.pruned_through:,} dropped by retention" if audit.pruned_through else ""
-        out.print(f"{state} {audit.entries:,} entries, {audit.answers:,} answers{gone}{dropped}")
+        out.print(f"{state} {_held(audit)}")
         if audit.head:
             out.print(f"head {audit.head.seq}:{audit.head.digest}")
     _name(flaws)
@@ -160,6 +159,26 @@ def prune(
     out.print(f"[green]dropped[/green] {dropped:,} entries")
 
 
+def backup(
+    to: Annotated[Path, typer.Argument(help="New file for the copy.", show_default=False)],
+    ledger_file: LedgerOption = None,
+    indexes: IndexesOption = None,
+) -> None:
+    """Copy the ledger to a new file and look through the copy. Servers may go on writing. Exit code 3 if the ledger is not intact.
+
+    Example: rag-service trace backup backup/ledger.sqlite
+    """
+    with errors_in_words():
+        path = ledger_path(load_settings(ledger=ledger_file, indexes=indexes))
+        with BarProgress() as progress:
+            progress.stage("backup", None)
+            audit = back_up(path, to, progress.advance)
+    out.print(f"[green]written[/green] {escape(str(to))}: {_held(audit)}", soft_wrap=True)
+    if audit.head:
+        out.print(f"head {audit.head.seq}:{audit.head.digest}")
+    _name(list(audit.flaws))
+
+
 def migrate(ledger_file: LedgerOption = None, indexes: IndexesOption = None) -> None:
     """Bring a ledger that an earlier version wrote to the form that this one writes. A copy stays as it was."""
     with errors_in_words():
@@ -217,6 +236,12 @@ def _unexpected(store: SqliteLedger, expect: str, pruned_through: int) -> list[F
         return [Flaw(int(seq), "is not the entry of the receipt")]
     dropped = int(seq) <= pruned_through
     return [Flaw(int(seq), "was dropped by retention" if dropped else "is missing, though there is a receipt for it")]
+
+
+def _held(audit: Audit) -> str:
+    gone = f", {audit.erased:,} erased" if audit.erased else ""
+    dropped = f", entries up to {audit.pruned_through:,} dropped by retention" if audit.pruned_through else ""
+    return f"{audit.entries:,} entries, {audit.answers:,} answers{gone}{dropped}"
 
 
 def _name(flaws: list[Flaw]) -> None:
