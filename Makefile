@@ -13,7 +13,7 @@ RAY := .venv-ray
 RAY_VERSION := 2.60.0
 
 .DEFAULT_GOAL := help
-.PHONY: help setup encoder demo run test fuzz crash stores ray phoenix screenshots openapi lint format cover eval eval-full eval-quality behave bench bench-load image constraints clean
+.PHONY: $(shell sed -n 's/^\([a-z-]*\):.*\#\# .*/\1/p' Makefile)
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -63,6 +63,9 @@ $(RAY)/.installed-$(RAY_VERSION):
 	@test -x $(RAY)/bin/python || $(PYTHON) -m venv $(RAY)
 	@if $(RAY)/bin/pip install --quiet --disable-pip-version-check -c constraints.txt -e . 'ray[data]==$(RAY_VERSION)'; then touch $@; \
 	  else echo "Ray could not be installed"; rm -rf $(RAY); fi
+
+replicas: encoder ## Change releases, code and processes of two replicas behind nginx and haproxy while questions go on (three minutes)
+	@$(BIN)/python -m pytest -q tests/replicas/replicas_service.py
 
 phoenix: encoder $(PHOENIX)/.installed-$(PHOENIX_VERSION) ## Send the spans of a running service to a real Phoenix and read them back (installs it once)
 	@$(BIN)/python -m pytest -q tests/phoenix/phoenix_service.py
