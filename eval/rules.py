@@ -10,7 +10,7 @@ from eval.policy import Limit, Policy
 from eval.question_values import Pairs, higher_is_better
 from eval.statistics.drawing import SEED
 from eval.statistics.grouped import FEWEST_CLUSTERS, grouped
-from eval.statistics.multiple import holm
+from rag_service.drift.multiple import holm
 from eval.statistics.paired import Paired, compare
 from eval.statistics.power import questions_needed
 from eval.statistics.signs import sign_flip_p

@@ -50,24 +50,31 @@ def read_canaries(path: Path) -> tuple[Canary, ...]:
     return tuple(found)
 
 
-def check_canaries(pipeline: Pipeline, canaries: Sequence[Canary]) -> None:
-    """Asks them all. Raises `Mismatch` naming every question that came out otherwise, with what did."""
-    failed = [f"{canary.question!r} {problem}" for canary in canaries if (problem := _problem(pipeline, canary))]
+def check_canaries(pipeline: Pipeline, canaries: Sequence[Canary]) -> tuple[Record, ...]:
+    """Asks them all, and gives what came of it. Raises `Mismatch` naming every question that came out otherwise, with what did."""
+    asked = [(canary, ask_canary(pipeline, canary)) for canary in canaries]
+    failed = [f"{canary.question!r} {problem}" for canary, came in asked if (problem := _problem(came, canary))]
     if failed:
         raise Mismatch(
             f"{len(failed)} of {len(canaries)} canary questions failed: {'; '.join(failed[:5])}",
             hint="what is served is still served; change the questions in canaries.jsonl if they are out of date",
         )
+    return tuple(came for _, came in asked if isinstance(came, Record))
 
 
-def _problem(pipeline: Pipeline, canary: Canary) -> str:
+def ask_canary(pipeline: Pipeline, canary: Canary) -> Record | RagError:
     try:
-        record = pipeline.ask(Question(canary.question))
+        return pipeline.ask(Question(canary.question))
     except RagError as error:
-        return f"failed: {error.message}"
+        return error
+
+
+def _problem(came: Record | RagError, canary: Canary) -> str:
+    if isinstance(came, RagError):
+        return f"failed: {came.message}"
     if canary.abstains:
-        return "" if record.status == "abstained" else f"was answered: {(record.answer or '')[:80]!r}"
-    return _shortfall(record, canary)
+        return "" if came.status == "abstained" else f"was answered: {(came.answer or '')[:80]!r}"
+    return _shortfall(came, canary)
 
 
 def _shortfall(record: Record, canary: Canary) -> str:

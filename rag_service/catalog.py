@@ -9,6 +9,7 @@
     <root>/<name>/rebuilt.json               when a build last came to a version that was there already
     <root>/<name>/canaries.jsonl             questions that a release must answer before it is served; written by people
     <root>/<name>/pulling/<id>/              what has come of a version that is being pulled; of an encoder below encoders/
+    <root>/<name>/drift/                     what traffic is compared with, and the last report of that: see `drift.folder`
     <root>/<name>/verified/<id>.json         when the files of a version were last compared with their digests
 
 Names reach the file system only through `check_name` and ids only through `_check_id`, so no caller can leave the root.
@@ -93,10 +94,14 @@ class Catalog:
     def folders_of_files(self, name: str) -> tuple[Path, ...]:
         """Where files are written one by one, and a killed writer may have left one unfinished."""
         folder = self.index_folder(name)
-        return folder, folder / "releases", folder / "verified"
+        drift = self.drift_folder(name)
+        return folder, folder / "releases", folder / "verified", drift, drift / "references", drift / "canaries"
 
     def canaries_path(self, name: str) -> Path:
         return self.index_folder(name) / "canaries.jsonl"
+
+    def drift_folder(self, name: str) -> Path:
+        return self.index_folder(name) / "drift"
 
     def notes_path(self, name: str, version: str) -> Path:
         """What is remembered of when the files of a version were last compared with their digests."""

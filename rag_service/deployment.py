@@ -27,7 +27,7 @@ _NOT_ANSWERING = frozenset(
     | {"replay.py", "export.py", "wiring/replaying.py", "compare.py", "comparison.py", "difference.py", "text_diff.py"}
     | {"build.py", "chunking.py", "loading", "embedders/export.py", "embedders/ray_cluster.py", "stores/scratch.py", "stores/embeddings.py"}
     | {"stores/table_difference.py", "version_difference.py", "sweep.py", "canaries.py", "verified.py", "version_order.py"}
-    | {"wiring/building.py", "wiring/activating.py", "push.py", "pull.py", "remotes", "wiring/remotes.py"}
+    | {"wiring/building.py", "wiring/activating.py", "push.py", "pull.py", "remotes", "wiring/remotes.py", "wiring/drifting.py", "drift"}
 )
 
 

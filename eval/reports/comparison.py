@@ -9,7 +9,7 @@ from eval.metrics.catalogue import METRICS
 from eval.question_values import higher_is_better, known_metrics, paired
 from eval.reports.outcomes import primary_of
 from eval.results import Measured, Row
-from eval.statistics.multiple import holm
+from rag_service.drift.multiple import holm
 from eval.statistics.paired import Paired, compare
 from rag_service.difference import PartDifference, release_differences
 from rag_service.errors import InvalidInput, Mismatch

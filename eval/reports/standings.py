@@ -8,7 +8,7 @@ from eval.reports.comparison import Contrast, contrast
 from eval.reports.outcomes import estimated, primary_of
 from eval.results import Measured
 from eval.statistics.clustered import Estimate
-from eval.statistics.multiple import holm
+from rag_service.drift.multiple import holm
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -5,7 +5,7 @@ from typing import Annotated
 import typer
 
 from rag_service import __version__
-from rag_service.cli import config, encoder, index, keys, release, trace
+from rag_service.cli import config, drift, encoder, index, keys, release, trace
 from rag_service.cli.ask import ask
 from rag_service.cli.serve import serve
 
@@ -23,6 +23,7 @@ app.add_typer(encoder.app, name="encoder")
 app.add_typer(config.app, name="config")
 app.add_typer(keys.app, name="keys")
 app.add_typer(trace.app, name="trace")
+app.add_typer(drift.app, name="drift")
 app.command()(ask)
 app.command()(serve)
 

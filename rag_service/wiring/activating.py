@@ -3,15 +3,17 @@
 import getpass
 import socket
 import threading
+from contextlib import suppress
 
 from rag_service.canaries import check_canaries, read_canaries
 from rag_service.catalog import Catalog
 from rag_service.desk import Switched
-from rag_service.errors import Damaged, Mismatch, NotFound, RagError, ReleaseUnavailable
+from rag_service.errors import Damaged, Mismatch, NotFound, RagError, ReleaseUnavailable, StorageFailed
 from rag_service.history import Action, History, Transition
 from rag_service.opened import Opened, Report
 from rag_service.release import Release
 from rag_service.settings import Settings
+from rag_service.wiring.drifting import keep_canary_answers
 from rag_service.wiring.encoders import Encoders
 from rag_service.wiring.releases import open_release, proved
 
@@ -93,11 +95,13 @@ def checked(
         opened = open_release(
             settings, catalog, name, release, report=report, encoders=encoders, verify="full", sampled_chunks=SAMPLED_CHUNKS
         )
-        proved("questions", report, lambda: check_canaries(opened.pipeline, read_canaries(catalog.canaries_path(name))))
+        answers = proved("questions", report, lambda: check_canaries(opened.pipeline, read_canaries(catalog.canaries_path(name))))
     except RagError as error:
         error.message = f"release {release.id} is not activated, the check `{under_way}` failed: {error.message}"
         error.args = (error.message,)
         raise
+    with suppress(StorageFailed):  # then the next report of drift keeps what the release answers
+        keep_canary_answers(catalog, name, answers)
     return opened
 
 
