@@ -10,10 +10,10 @@ from eval.policy import Limit, Policy
 from eval.question_values import Pairs, higher_is_better
 from eval.statistics.drawing import SEED
 from eval.statistics.grouped import FEWEST_CLUSTERS, grouped
-from rag_service.drift.multiple import holm
 from eval.statistics.paired import Paired, compare
 from eval.statistics.power import questions_needed
 from eval.statistics.signs import sign_flip_p
+from rag_service.drift.multiple import holm
 
 _LISTED = 5
 _ROUNDING = 1e-9

@@ -9,9 +9,9 @@ from eval.metrics.catalogue import METRICS
 from eval.question_values import higher_is_better, known_metrics, paired
 from eval.reports.outcomes import primary_of
 from eval.results import Measured, Row
-from rag_service.drift.multiple import holm
 from eval.statistics.paired import Paired, compare
 from rag_service.difference import PartDifference, release_differences
+from rag_service.drift.multiple import holm
 from rag_service.errors import InvalidInput, Mismatch
 
 SMALLEST_SLICE = 30

@@ -16,6 +16,7 @@ from rag_service.api.ask import ask_routes
 from rag_service.api.browsers import SecurityHeaders, origin_of
 from rag_service.api.chunks import chunk_routes
 from rag_service.api.documents import document_routes
+from rag_service.api.drift import drift_routes
 from rag_service.api.errors import STATUS, error_reply, from_rag_error, from_validation
 from rag_service.api.forms import EmptyFields
 from rag_service.api.gate import OPEN_PATHS, CallRates, GateMiddleware, current_caller
@@ -35,9 +36,11 @@ from rag_service.api.trace import Ended, TraceMiddleware, current_ids
 from rag_service.api.trace_actions import trace_action_routes
 from rag_service.api.traces import trace_routes
 from rag_service.desk import Desk
+from rag_service.drift.folder import DriftFolder
 from rag_service.errors import RagError
 from rag_service.keys import Keyring
 from rag_service.telemetry.answer_spans import AnswerSpans, Served
+from rag_service.telemetry.drift_metrics import DriftMetrics
 from rag_service.telemetry.logs import RequestLine, log_request
 from rag_service.telemetry.metrics import Metrics, Watched
 from rag_service.telemetry.otel_variables import Exporting
@@ -123,6 +126,7 @@ def create_app(desk: Desk, doors: Doors, *, lifespan: AbstractAsyncContextManage
         service_routes(answering),
         release_routes(answering),  # before those that take any id
         index_routes(answering),
+        drift_routes(answering),
         home_routes(answering),
         signing_in_routes(doors.keyring, own_origin),
     )
@@ -154,6 +158,8 @@ def _watch(metrics: Metrics, answering: Answering, open_streams: OpenStreams, ro
         fields={*AskRequest.model_fields, *BatchRequest.model_fields, *ChatRequest.model_fields},
         codes=STATUS,
     )
+    if (shelf := answering.desk.shelf) is not None:
+        metrics.also(DriftMetrics(DriftFolder(shelf.catalog.drift_folder(shelf.name)).report))
     metrics.watch(
         Watched(
             ready=lambda: service.current is not None and not service.leaving,

@@ -47,6 +47,7 @@ SCOPES_BY_PREFIX: dict[str, frozenset[KeyScope]] = {
     "/traces": frozenset({"traces"}),
     "/indexes": frozenset({"traces", "admin"}),
     "/releases": frozenset({"traces", "admin"}),
+    "/drift": frozenset({"traces", "admin"}),
     "/metrics": frozenset({"traces", "admin"}),
 }
 """First part of a path → scopes, one of which is needed. What is not listed needs a key, and any will do."""

@@ -12,7 +12,7 @@ from rag_service.cli.ledger import LedgerOption
 from rag_service.cli.options import IndexesOption, JsonOption, NameOption
 from rag_service.cli.questions import read_texts
 from rag_service.console import BarProgress, err, errors_in_words, out
-from rag_service.drift.compare import ALPHA, LEAST, Policy
+from rag_service.drift.compare import ALPHA, LEAST, Policy, draws_for
 from rag_service.drift.folder import DriftFolder
 from rag_service.drift.reference import Reference
 from rag_service.drift.report import Report
@@ -102,7 +102,7 @@ def report(
     against: Annotated[
         str | None, typer.Option("--reference", help="Its id; default the newest of the active encoder.", show_default=False)
     ] = None,
-    alpha: Annotated[float, typer.Option(min=0.001, max=0.2, help="Chance of any false alarm in a report.")] = ALPHA,
+    alpha: Annotated[float, typer.Option(min=0.002, max=0.2, help="Chance of any false alarm in a report.")] = ALPHA,
     least: Annotated[int, typer.Option(min=20, help="Fewest conversations on either side.")] = LEAST,
     canaries: Annotated[bool, typer.Option(help="Ask the canary questions, too.")] = True,
     keep: Annotated[bool, typer.Option(help="Keep the report for the page and the metrics.")] = True,
@@ -121,7 +121,7 @@ def report(
         settings, catalog, folder = _opened(name, ledger_file, indexes)
         compared_with = _reference(settings, catalog, folder, against)
         span = _span(since, until, timedelta(days=_WINDOW_DAYS), not_before=compared_with.side.until)
-        policy = Policy(alpha=alpha, least=least)
+        policy = Policy(alpha=alpha, least=least, draws=draws_for(alpha))
         with BarProgress() as progress:
             made = make_report(
                 settings, catalog, _records(settings, catalog), compared_with, span, progress, policy=policy, ask_canaries=canaries

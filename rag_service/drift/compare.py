@@ -1,5 +1,6 @@
 """The verb: reference + window → findings. Pure; the same for the same seed."""
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -35,6 +36,11 @@ class Policy:
     draws: int = DRAWS
     """Permutations. The smallest p-value is one in `draws + 1`, times the features."""
     seed: int = SEED
+
+
+def draws_for(alpha: float) -> int:
+    """So many that the smallest p-value, times all features, is at most half of `alpha`: with fewer no alarm could ever be raised."""
+    return max(DRAWS, math.ceil(2 * len(features(0.0)) / alpha) - 1)
 
 
 @dataclass(frozen=True, slots=True)

@@ -131,6 +131,10 @@ class Metrics:
         """From now on the gauges are part of the exposition. Call it once."""
         self._registry.register(_Live(watched))
 
+    def also(self, collector: Collector) -> None:
+        """From now on what it collects is part of the exposition."""
+        self._registry.register(collector)
+
     def request(self, route: str | None, status: int, duration_s: float, trace_id: str | None = None) -> None:
         """One request, at the end of its reply. `route` is the template that it matched, None if none."""
         series = self._request_series.get((route or NO_ROUTE, status)) or self._request_child(route or NO_ROUTE, status)

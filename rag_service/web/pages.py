@@ -13,7 +13,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from rag_service.digests import short_id
 from rag_service.web import links
 
-Section = Literal["ask", "traces", "indexes", ""]
+Section = Literal["ask", "traces", "indexes", "drift", ""]
 
 POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; "

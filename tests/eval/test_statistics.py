@@ -12,10 +12,10 @@ from hypothesis import strategies as st
 from eval.statistics.clustered import bootstrap, estimate, mean, wilson, zero_failures_bound
 from eval.statistics.drawing import drawn_means, drawn_positions, widened
 from eval.statistics.grouped import grouped, intracluster, mean_cluster
-from rag_service.drift.multiple import holm
 from eval.statistics.paired import Paired, compare, mcnemar, one_sided_low
 from eval.statistics.signs import EXACT_UP_TO, sign_flip_p
 from eval.statistics.student import t_quantile
+from rag_service.drift.multiple import holm
 
 
 def _alone(n: int) -> list[str]:
