@@ -28,6 +28,7 @@ from rag_service.record import Receipt
 from rag_service.wiring.building import build
 from rag_service.wiring.releases import make_release, open_release
 
+QUESTIONS = 1200
 REFERENCE, WINDOW = 500, 200
 NULL_WINDOWS, PLANTED_WINDOWS = 200, 20
 SHARES = (0.1, 0.2, 0.5, 1.0)
@@ -43,20 +44,18 @@ def run() -> None:
     if not DATA.is_dir():
         print("skipped: there is no ../shared/data")
         return
-    texts = [item.question for item in read_questions(DATA / "squad2" / "dev-visible.json").questions]
-    with tempfile.TemporaryDirectory() as folder:
-        served = _pipeline("bench-drift", _corpus())
-        poisoned = _pipeline("bench-drift-poisoned", _with_poison(Path(folder), texts))
-        plain, by_poisoned = _asked(served, texts), _asked(poisoned, texts)
-        planted = {
-            "another topic": _asked(served, [json.loads(line)["text"] for line in (DATA / "scifact" / "queries.jsonl").open()]),
-            "another language": _asked(served, _german()),
-            "shorter questions": _asked(served, [" ".join(text.rstrip("?").split()[-_SHORT_WORDS:]) for text in texts]),
-            "poisoned documents": _poisoned_part(by_poisoned, plain),
-        }
+    every = [item.question for item in read_questions(DATA / "squad2" / "dev-visible.json").questions]
+    texts = [every[place] for place in np.random.default_rng(2).permutation(len(every))[:QUESTIONS]]
+    served = _pipeline("bench-drift", _corpus())
+    plain = _asked(served, texts)
     _null(plain)
-    for name, sample in planted.items():
-        _planted(name, plain, sample)
+    claims = [json.loads(line)["text"] for line in (DATA / "scifact" / "queries.jsonl").read_text("utf-8").splitlines()]
+    _planted("another topic", plain, _asked(served, claims))
+    _planted("another language", plain, _asked(served, _german()))
+    _planted("shorter questions", plain, _asked(served, [" ".join(text.rstrip("?").split()[-_SHORT_WORDS:]) for text in texts]))
+    with tempfile.TemporaryDirectory() as folder:
+        poisoned = _pipeline("bench-drift-poisoned", _with_poison(Path(folder), texts))
+        _planted("poisoned documents", plain, _poisoned_part(_asked(poisoned, texts), plain))
 
 
 def _null(plain: Sample) -> None:
@@ -140,7 +139,7 @@ def _corpus() -> str:
 
 def _with_poison(folder: Path, texts: Sequence[str]) -> str:
     """Pages made of real questions, so that they are found, and of an instruction from the set of injections."""
-    cases = [json.loads(line)["attack"] for line in (DATA / "injection" / "cases.jsonl").open()]
+    cases = [json.loads(line)["attack"] for line in (DATA / "injection" / "cases.jsonl").read_text("utf-8").splitlines()]
     order = np.random.default_rng(3).permutation(len(texts))
     pages = [
         {
