@@ -75,14 +75,15 @@ class TakesAWhile:
 
     name, context_tokens = "slow", 1_000_000
 
-    def __init__(self, inner: Generator) -> None:
+    def __init__(self, inner: Generator, takes_s: float = 0.15) -> None:
         self.inner, self.digest, self.parameters = inner, inner.digest, inner.parameters
+        self._takes_s = takes_s
 
     def count_tokens(self, text: str) -> int:
         return self.inner.count_tokens(text)
 
     def generate(self, prompt: Prompt, **options: Any) -> Completion:
-        time.sleep(0.15)
+        time.sleep(self._takes_s)
         return self.inner.generate(prompt, **options)
 
 
@@ -105,8 +106,8 @@ def test_time_that_is_over_is_a_504_that_names_the_stage(serve: Any, pipeline: P
 def test_time_that_is_over_while_an_answer_is_made_is_a_504_that_names_the_stage_and_what_was_at_work(
     serve: Any, pipeline: Pipeline
 ) -> None:
-    client = serve(dataclasses.replace(pipeline, generator=TakesAWhile(pipeline.generator)))
-    reply = client.ask({"question": HOLIDAYS, "timeout_ms": 100})
+    client = serve(dataclasses.replace(pipeline, generator=TakesAWhile(pipeline.generator, takes_s=1.2)))
+    reply = client.ask({"question": HOLIDAYS, "timeout_ms": 1000})
     assert (reply.status, reply.json["error"]["stage"]) == (504, "generate")
     assert [stage["name"] for stage in reply.json["trace"]["stages"]] == ["embed", "retrieve", "prompt"]
 
