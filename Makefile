@@ -13,6 +13,9 @@ RAY := .venv-ray
 RAY_VERSION := 2.60.0
 EVIDENTLY := .venv-evidently
 EVIDENTLY_VERSION := 0.7.23
+# IMAGE_TAG is what `make image` makes; IMAGE, by its digest, what `make image-test` pulls in place of building one.
+IMAGE_TAG ?= rag-service
+IMAGE ?=
 
 .DEFAULT_GOAL := help
 .PHONY: $(shell sed -n 's/^\([a-z-]*\):.*\#\# .*/\1/p' Makefile)
@@ -129,8 +132,12 @@ bench: encoder ## Measure the encoder, start-up and quality (uses ../shared/data
 bench-load: encoder ## Measure a server at capacity and at ten times that (two minutes)
 	@$(BIN)/python -m benchmarks load
 
-image: ## Build the container image
-	docker build --tag rag-service .
+image: ## Build the container image with Docker
+	docker build --build-arg REVISION="$$(git rev-parse HEAD)" --tag $(IMAGE_TAG) .
+
+image-test: encoder ## Build the image without Docker, push it, pull it, start it, ask it (root; or IMAGE=name@sha256:… tests that one)
+	@RAG_IMAGE_UNDER_TEST="$(IMAGE)" $(BIN)/python -m pytest -q tests/image/image_service.py
+	@cat dist/image/report.txt 2>/dev/null || true
 
 constraints: ## Resolve pyproject.toml anew into constraints.txt (in a throwaway environment)
 	@scratch=$$(mktemp -d) && $(PYTHON) -m venv $$scratch && $$scratch/bin/pip install --quiet -e '.[build,llamacpp,parquet,s3,dev]' \
