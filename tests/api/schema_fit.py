@@ -36,7 +36,9 @@ class Fit:
                 return
             known, name = replace(self, seen=self.seen | {pair}), pair[1].rpartition("/")[2]
             # By its own name: it is one break, however many operations use the schema.
-            yield from known.misfits(resolved(narrow, self.narrow), resolved(wide, self.wide), f"{'reply' if self.told else 'request'} {name}")
+            yield from known.misfits(
+                resolved(narrow, self.narrow), resolved(wide, self.wide), f"{'reply' if self.told else 'request'} {name}"
+            )
             return
         narrow, wide = resolved(narrow, self.narrow), resolved(wide, self.wide)
         if branches := narrow.get("anyOf", narrow.get("oneOf")):
@@ -68,7 +70,7 @@ class Fit:
         if "object" not in _types(narrow):
             return
         ours, theirs = narrow.get("properties", {}), wide.get("properties", {})
-        rest_ours, rest_theirs = narrow.get("additionalProperties", True), wide.get("additionalProperties", True)
+        rest_theirs = wide.get("additionalProperties", True)
         for name in wide.get("required", []):
             if name not in narrow.get("required", []):
                 yield f"{at}.{name}: is not always there" if self.told else f"{at}.{name}: has to be given"
@@ -80,6 +82,12 @@ class Fit:
                 yield from self.misfits(schema, rest_theirs, f"{at}.{name}")
             elif not self.told:
                 yield f"{at}.{name}: is gone"
+        yield from self._of_the_rest(narrow, wide, at)
+
+    def _of_the_rest(self, narrow: Schema, wide: Schema, at: str) -> Iterator[str]:
+        """Keys that only one of the two names, or neither."""
+        ours, theirs = narrow.get("properties", {}), wide.get("properties", {})
+        rest_ours, rest_theirs = narrow.get("additionalProperties", True), wide.get("additionalProperties", True)
         if self.told:
             yield from (f"{at}.{name}: is gone" for name in theirs if name not in ours and name not in wide.get("required", []))
         if rest_theirs is False and rest_ours is not False and not self.told:

@@ -139,7 +139,9 @@ def test_there_is_no_torch_no_test_tool_and_no_compiler_in_it(container: Contain
     installed = {path.name for path in (container.root / ENVIRONMENT).iterdir()}
     assert "rag_service" in installed
     assert not MUST_NOT_BE_INSTALLED & installed
-    programs = {path.name for folder in ("usr/bin", "usr/local/bin", "usr/sbin", "opt/rag/bin") for path in (container.root / folder).iterdir()}
+    programs = {
+        path.name for folder in ("usr/bin", "usr/local/bin", "usr/sbin", "opt/rag/bin") for path in (container.root / folder).iterdir()
+    }
     assert "rag-service" in programs
     assert {name for name in programs if re.sub(r"-\d+$", "", name).rpartition("-linux-gnu-")[2] in COMPILERS} == set()
 
@@ -184,7 +186,9 @@ def test_it_can_write_to_its_volume_and_to_nothing_else(served: Served, containe
     assert container.run("python", "-c", "open('/srv/indexes/x', 'w')").returncode == 0
 
 
-def test_an_answer_from_it_names_the_very_image_that_was_pulled(served: Served, reference: str, commit: str, report: dict[str, object]) -> None:
+def test_an_answer_from_it_names_the_very_image_that_was_pulled(
+    served: Served, reference: str, commit: str, report: dict[str, object]
+) -> None:
     reply = read(f"{served.server.url}/ask", {"question": "What is a release?"})
     assert reply["status"] == "answered"
     assert reply["citations"]
@@ -225,4 +229,6 @@ def test_on_sigterm_it_lets_the_load_balancer_go_first_and_ends_with_0(served: S
 def test_it_had_nothing_to_complain_about(served: Served) -> None:
     said = "".join(served.server.said)
     assert "POST /ask 200" in said
-    assert [line for line in said.splitlines() if re.search(r" (WARNING|ERROR|CRITICAL) |Traceback|[Rr]ead-only file system|\[W:", line)] == []
+    assert [
+        line for line in said.splitlines() if re.search(r" (WARNING|ERROR|CRITICAL) |Traceback|[Rr]ead-only file system|\[W:", line)
+    ] == []

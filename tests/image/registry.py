@@ -17,7 +17,12 @@ def registry(folder: Path, port: int) -> Iterator[str]:
     """Its host and port. What it holds goes away with it."""
     folder.mkdir(parents=True)
     settings = folder / "registry.yml"
-    lines = ["version: 0.1", "log: {level: error}", f"storage: {{filesystem: {{rootdirectory: {folder}}}}}", f"http: {{addr: '127.0.0.1:{port}'}}"]
+    lines = [
+        "version: 0.1",
+        "log: {level: error}",
+        f"storage: {{filesystem: {{rootdirectory: {folder}}}}}",
+        f"http: {{addr: '127.0.0.1:{port}'}}",
+    ]
     settings.write_text("\n".join(lines))
     with (folder / "log.txt").open("w") as log:
         process = Popen(["docker-registry", "serve", str(settings)], stdout=log, stderr=STDOUT, stdin=DEVNULL)
