@@ -152,7 +152,7 @@ deploy: ## Start IMAGE=name@sha256:… with deploy/compose.yaml, on the machine 
 	@test -n "$(IMAGE)" || { echo "say which: make deploy IMAGE=name@sha256:…"; exit 1; }
 	RAG_CONTAINER_IMAGE="$(IMAGE)" docker compose -f deploy/compose.yaml up --detach --wait
 
-verify: ## Ask the service at URL=… whether it serves IMAGE=name@sha256:… (a key in RAG_KEY)
+verify: ## Ask the service at URL=… whether it serves IMAGE=name@sha256:… (a key in KEY)
 	@$(PYTHON) -m deploy.verify "$(URL)" "$(IMAGE)"
 
 openapi-check: setup ## Fail if a client of BASE=commit (by default the last release, else main) would break

@@ -1,7 +1,7 @@
 """Whether a deployment serves the image that it was given. Run by `make verify` after every deployment and every rollback.
 
 Waits until the service is ready, then asks one question: the trace of the answer has to name the image. A key with the scope `ask` is
-read from RAG_KEY. Needs nothing but Python.
+read from KEY. Needs nothing but Python.
 """
 
 import argparse
@@ -74,7 +74,7 @@ def main() -> int:
     parser.add_argument("--within", type=float, default=120.0, help="seconds to wait until it is ready")
     given = parser.parse_args()
     try:
-        print(verify(Deployment(given.url.rstrip("/"), os.environ.get("RAG_KEY"), given.within), given.image, given.question))
+        print(verify(Deployment(given.url.rstrip("/"), os.environ.get("KEY"), given.within), given.image, given.question))
     except NotAsDeployed as error:
         print(f"not as deployed: {error}", file=sys.stderr)
         return 1
