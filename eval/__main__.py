@@ -1,13 +1,19 @@
 """`python -m eval`."""
 
 import os
+import sys
+
+EXIT_INTERRUPTED = 130
 
 
 def main() -> None:
     os.environ.setdefault("OMP_NUM_THREADS", "1")  # as the server does: what is measured is what is served
-    from eval.cli.app import app  # afterwards, as it loads what reads that
+    try:
+        from eval.cli.app import app  # afterwards, as it loads what reads that
 
-    app()
+        app()
+    except KeyboardInterrupt:  # before a command could begin
+        sys.exit(EXIT_INTERRUPTED)
 
 
 if __name__ == "__main__":

@@ -131,6 +131,11 @@ class Decision:
     """That decides it again."""
 
     @property
+    def pair(self) -> tuple[str, str]:
+        """Digests of the releases of both."""
+        return self.base.release_digest, self.candidate.release_digest
+
+    @property
     def primary(self) -> Rule | None:
         return next((rule for rule in self.rules if rule.kind == "primary"), None)
 
@@ -160,11 +165,15 @@ def decision_of(text: str | bytes) -> Decision:
         ) from error
 
 
-def write_decision(folder: Path, decision: Decision) -> Path:
-    """Into the folder of a run, in place of what was decided there before. Raises `StorageFailed`."""
+def write_decision(folder: Path, decision: Decision) -> bool:
+    """Into the folder of a run, in place of what was decided there before. That two cannot be compared replaces no decision on two others:
+    False then. Raises `StorageFailed`, or `InvalidInput` for what stands there and is no decision.
+    """
     path = folder / DECISION_FILE
+    if decision.verdict == "INVALID" and path.is_file() and read_decision(folder).pair != decision.pair:
+        return False
     write_atomically(path, decision_json(decision).encode())
-    return path
+    return True
 
 
 def read_decision(folder: Path) -> Decision:

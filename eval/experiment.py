@@ -22,7 +22,7 @@ from itertools import product
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 from eval.candidate import CANDIDATE_FIELDS, Candidate, Trivial, candidate_of_file
 from eval.yaml_file import YamlFile, checked, meant, read_yaml
@@ -66,6 +66,11 @@ class _Strict(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
+def _no_bounds(value: object) -> object:
+    """`none`, as on the command line."""
+    return () if value == "none" else value
+
+
 class _Questions(_Strict):
     path: str
     split: str | None = None
@@ -100,7 +105,7 @@ class _File(_Strict):
     grid: _Grid | None = None
     part: Part = "all"
     splits: _Splits | None = None
-    bounds: tuple[Bound, ...] = ("oracle",)
+    bounds: Annotated[tuple[Bound, ...], BeforeValidator(_no_bounds)] = ("oracle",)
     depth: int = Field(DEFAULT_DEPTH, ge=10, le=10_000)
     timeout_s: float = Field(60.0, gt=0, le=3600)
     limit: int | None = Field(None, ge=1)

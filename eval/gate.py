@@ -12,11 +12,13 @@ doi 10.1080/00401706.1982.10487790). The primary metric is corrected for the oth
 from collections.abc import Iterator, Mapping, Sequence
 
 from eval.comparable import Side, decided_part, differing, limited_value, unfit, unmeasured
+from eval.counting import counted
 from eval.decision import EXIT_CODES, Decision, Party, Rule, Verdict
 from eval.policy import Policy
 from eval.question_values import CORRECT, Pairs, paired
 from eval.results import Run
 from eval.rules import Case, behaviours_rule, guardrail_rule, limit_rule, new_failures_rule, p_value, primary_rule
+from eval.statistics.grouped import FEWEST_CLUSTERS
 
 
 def decide(run: Run, base: str, candidate: str, policy: Policy, *, behaviours: Sequence[Case] | None = None, looks: int = 0) -> Decision:
@@ -82,7 +84,17 @@ def _verdict(rules: Sequence[Rule]) -> tuple[Verdict, list[str]]:
 
 def _obstacles(base: Side, candidate: Side, policy: Policy, looks: int) -> list[str]:
     """What differs between the two first: with it, nothing else can be looked at."""
-    return [*differing(base, candidate, policy), *_looked_too_often(candidate.run, looks, policy)] or [*_unusable(base, candidate, policy)]
+    first = [*differing(base, candidate, policy), *_part_unsaid(candidate.run, policy), *_looked_too_often(candidate.run, looks, policy)]
+    return first or [*_unusable(base, candidate, policy)]
+
+
+def _part_unsaid(run: Run, policy: Policy) -> Iterator[str]:
+    """A test part is sealed, so nothing is decided without it by accident."""
+    if policy.primary.part == "all" and run.parameters.part == "dev":
+        yield (
+            "part: the run asked the dev part alone, which candidates are chosen by; run it with --part test, or say "
+            "`primary: {part: dev}` in the policy if that is meant"
+        )
 
 
 def _looked_too_often(run: Run, looks: int, policy: Policy) -> Iterator[str]:
@@ -98,6 +110,11 @@ def _unusable(base: Side, candidate: Side, policy: Policy) -> Iterator[str]:
     yield from unfit(candidate, policy)
     for found in _pairs(base, candidate, policy).values():
         yield from unmeasured(found, policy)
+        if decided_part(candidate.run, policy) == "test" and found.ids and (clusters := len(set(found.clusters))) < FEWEST_CLUSTERS:
+            yield (
+                f"{found.metric}: the test part has {counted(clusters, 'cluster')} of such questions; with fewer than {FEWEST_CLUSTERS} "
+                "nothing is ever promoted, and the look would be wasted"
+            )
     for metric in policy.limits:
         yield from dict.fromkeys(value for side in (base, candidate) if isinstance(value := limited_value(side, metric), str))
 

@@ -19,6 +19,7 @@ from eval.clusters import cluster_of
 from eval.experiment import Experiment
 from eval.gold import resolve_gold
 from eval.metrics.catalogue import metric_versions
+from eval.metrics.passages import all_found
 from eval.places import ChunkPlaces
 from eval.preparing import Preparing, Ready
 from eval.questions import EvalQuestion, QuestionSet
@@ -221,12 +222,18 @@ class Running:
             sample = subject.sample(question, only=only, narrowed=with_oracle(found))
             given[number] = replace(rows[number], oracle=replace(sample, pool=()))
             self._progress.advance()
-        pairs = [(correct(row.question, row.oracle), row.scores.get("correct")) for row in given if row.oracle is not None]
-        best = [oracle for oracle, _ in pairs if oracle is not None]
-        gains = [oracle - float(system) for oracle, system in pairs if isinstance(oracle, float) and isinstance(system, float)]
+        pairs = [(row, correct(row.question, row.oracle)) for row in given if row.oracle is not None]
+        best = [oracle for _, oracle in pairs if oracle is not None]
+        gains: dict[str, list[Outcome]] = {"retrieval": [], "threshold": []}
+        for row, oracle in pairs:
+            system = row.scores.get("correct")
+            if isinstance(oracle, float) and isinstance(system, float):
+                owed = "threshold" if _withheld(row) else "retrieval"
+                for part, values in gains.items():
+                    values.append(oracle - system if part == owed else 0.0)
         nothing = "no answerable question has gold in this index"
         return given, {
-            "retrieval": mean(gains, nothing=nothing),
+            **{part: mean(values, nothing=nothing) for part, values in gains.items()},
             "reader": mean([1.0 - value if isinstance(value, float) else value for value in best], nothing=nothing),
         }
 
@@ -347,6 +354,11 @@ def chosen(candidates: Sequence[Candidate], only: str) -> tuple[Candidate, ...]:
         names = ", ".join(candidate.name for candidate in candidates[:8])
         raise InvalidInput(f"no candidate is called {only!r}", hint=f"there are: {names}", param="only")
     return found
+
+
+def _withheld(row: Row) -> bool:
+    """Whether the search had found the gold, and the threshold of confidence kept the answer back: an oracle has none."""
+    return row.sample.abstain_reason == "low_confidence" and all_found(row.sample.hits, row.gold) is True
 
 
 def _took_ms(outcome: Record | Failure) -> dict[str, float]:

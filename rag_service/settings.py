@@ -196,7 +196,7 @@ def read_settings_file(path: Path) -> dict[str, Any]:
     try:
         values = tomllib.loads(path.read_text("utf-8"))
     except OSError as error:
-        raise InvalidSettings(f"{path} cannot be read: {error.strerror}", hint="correct its permissions, or unset RAG_CONFIG") from error
+        raise InvalidSettings(f"{path} cannot be read: {error.strerror}", hint="correct its path or its permissions") from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise InvalidSettings(f"{path.name} is not TOML: {error}", hint="lines look like: top_k = 5") from error
     for name in values:

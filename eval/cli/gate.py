@@ -61,9 +61,9 @@ def gate(
         asked = read_policy(policy)
         base, candidate = named_pair(home, names)
         decision = _decided(base, candidate, asked, home, indexes, progress)
-        write_decision(candidate.folder, decision)
+        kept = write_decision(candidate.folder, decision)
         _write(decision, json_file, md_file, junit_file)
-    _show(decision, candidate)
+    _show(decision, candidate, kept=kept)
     raise typer.Exit(decision.exit_code)
 
 
@@ -144,10 +144,11 @@ def _write(decision: Decision, json_file: Path | None, md_file: Path | None, jun
         write(junit_file, decision_junit(decision))
 
 
-def _show(decision: Decision, candidate: Named) -> None:
+def _show(decision: Decision, candidate: Named, *, kept: bool) -> None:
     from eval.cli.decision_table import decision_table
 
     display(decision_table(decision))
-    err.print(f"[dim]written: {candidate.folder / DECISION_FILE}[/dim]", soft_wrap=True)
+    said = "written" if kept else "what was decided before stands"
+    err.print(f"[dim]{said}: {candidate.folder / DECISION_FILE}[/dim]", soft_wrap=True)
     if decision.verdict == "PROMOTE":
         err.print(f"[dim]serve it: python -m eval promote {decision.candidate.run}[/dim]", soft_wrap=True)

@@ -70,7 +70,7 @@ def power(
     intracluster: Annotated[
         float | None, typer.Option(min=0.0, max=1.0, help="How alike differences of one cluster are.", show_default=False)
     ] = None,
-    effect: Annotated[float, typer.Option(min=1e-6, help="The difference that must not be missed.")] = 0.02,
+    effect: Annotated[float, typer.Option(min=1e-6, max=1.0, help="The difference that must not be missed, at most 1.")] = 0.02,
     among: Annotated[Among, typer.Option(help="Those that the metric is about: all, answerable or unanswerable.")] = "all",
     part: PartOption = None,
     split: SplitOption = None,

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+from rich.markup import escape
 from rich.text import Text
 
 from eval.cli.chosen import Given, experiment_of, where
@@ -170,8 +171,11 @@ def show(run_: Run, folder: Path, json_file: Path | None, *, everything: bool) -
         err.print(f"[dim]written: {json_file}[/dim]", soft_wrap=True)
     more = "" if everything or len(run_.candidates) > 1 else "all metrics: --all; "
     err.print(f"[dim]{more}run {run_.id} in {folder}; read it: python -m eval report {run_.id} --html report.html[/dim]", soft_wrap=True)
-    if all(candidate.counts.errors == candidate.counts.questions for candidate in run_.candidates):
-        first = next(row for row in run_.candidates[0].rows if row.sample.failures).sample.failures[0]
-        err.print(f"[bold red]error[/bold red] every question failed; the first: {first.code}: ", end="")
+    failed = [candidate for candidate in run_.candidates if candidate.counts.errors == candidate.counts.questions]
+    for candidate in failed:
+        first = next(row for row in candidate.rows if row.sample.failures).sample.failures[0]
+        of = f" of {escape(candidate.name)}" if len(run_.candidates) > 1 else ""
+        err.print(f"[bold red]error[/bold red] every question{of} failed; the first: {first.code}: ", end="")
         err.print(first.message, markup=False, soft_wrap=True)
+    if failed:
         raise typer.Exit(EXIT_ERROR)

@@ -23,6 +23,9 @@ _SHOWN_FLIPS = 5
 def comparison_table(found: Comparison, *, all_flips: bool = False) -> RenderableType:
     """What differs in settings, the metrics side by side, what became of the questions, the slices, and the flips."""
     parts: list[RenderableType] = [_head(found), Text(), paragraph(headline(found), "bold"), Text(), _contrasts(found)]
+    if any(_in_part(one) for one in found.contrasts):
+        own = f"python -m eval report --candidate {one_line(found.candidate.name)}"
+        parts.append(paragraph(f"* over the questions of which both have a value; {own} has the values over all of its own", "dim"))
     if (fall := fall_of(found)) is not None:
         parts.extend([Text(), Text(f"right answers: {fall.base:,} → {fall.candidate:,}", style="bold"), _causes(fall)])
     if found.slices:
@@ -96,8 +99,14 @@ def _contrasts(found: Comparison) -> Table:
     table = columns("base", "cand.", "diff.", "95 % interval", "p", "+/=/−", "")
     for one in found.contrasts:
         style = "bold" if one.metric == found.primary else ""
-        table.add_row(Text(one.metric, style=style), *_numbers(one), Text(_SIGNS[one.says], style=_STYLES[one.says]))
+        part = "*" if _in_part(one) else ""
+        table.add_row(Text(f"{one.metric}{part}", style=style), *_numbers(one), Text(_SIGNS[one.says], style=_STYLES[one.says]))
     return table
+
+
+def _in_part(one: Contrast) -> bool:
+    """Whether some questions have a value of one of the two alone: those that only one of them answered, say."""
+    return one.left_out > 0
 
 
 def _numbers(one: Contrast) -> list[str]:

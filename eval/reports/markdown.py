@@ -16,7 +16,7 @@ from eval.reports.legible import one_line
 from eval.reports.outcomes import KEY_METRICS, reach, score_of
 from eval.reports.standings import standings_of
 from eval.reports.verdict import rule_figure, rule_name
-from eval.reports.view import chosen
+from eval.reports.view import chosen, decision_on
 from eval.results import Measured, Run
 from rag_service.digests import digest_text
 
@@ -55,6 +55,7 @@ def run_markdown(run: Run, decision: Decision | None = None, *, base: str | None
     its scores. Raises `NotFound` for a name that is not in the run.
     """
     shown, beside = chosen(run, standings_of(run.candidates), decision, base, candidate)
+    decision = decision_on(decision, shown, beside)
     lines = [marker(run.questions.name), *(_verdict(decision) if decision else ())]
     if beside is None:
         return _joined([*lines, f"### {_code(shown.name)} on {_code(run.questions.name)}", "", *_scores(shown), *_ends(run)])

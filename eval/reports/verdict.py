@@ -33,6 +33,7 @@ RULE_SIGNS = {"passed": "✓", "failed": "✕", "unclear": "?"}
 
 HEADROOM = {
     "retrieval": "answers that would be right if the search found the gold and nothing else",
+    "threshold": "answers that would be right from what was found, and are kept back for too little confidence",
     "reader": "answers that stay wrong with the gold alone in the prompt",
     "index": "documents that an exact search finds among its first 10 and the index loses",
     "parametric": "questions that the model answers rightly without any document; no gain, but a warning",

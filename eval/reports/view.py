@@ -86,6 +86,7 @@ def view_of(
     """
     standings = standings_of(run.candidates)
     shown, beside = chosen(run, standings, decision, base, candidate)
+    decision = decision_on(decision, shown, beside)
     comparison = None if beside is None else compared(beside, shown)
     primary = comparison.primary if comparison else primary_of([shown])
     contrasts = {one.metric: one for one in comparison.contrasts} if comparison else {}
@@ -134,6 +135,12 @@ def chosen(
     first = named(run, base) if base else run.candidates[0]
     best = next(one.candidate for one in standings.standings if one.candidate is not first)
     return named(run, candidate) if candidate else best, first
+
+
+def decision_on(decision: Decision | None, shown: Measured, beside: Measured | None) -> Decision | None:
+    """None where something else was decided than what is shown: the verdict on one candidate says nothing of another."""
+    pair = (shown.name, beside.name if beside else None)
+    return decision if decision is not None and (decision.candidate.name, decision.base.name) == pair else None
 
 
 def _lines(shown: Measured, beside: Measured | None, contrasts: Mapping[str, Contrast]) -> Mapping[str, tuple[ScoreLine, ...]]:

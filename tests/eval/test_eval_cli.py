@@ -229,6 +229,17 @@ def test_a_run_in_which_every_question_fails_ends_in_an_error(cli: Cli) -> None:
     assert "every question failed; the first: deadline_exceeded" in result.err
 
 
+def test_a_candidate_whose_every_question_fails_is_named_beside_one_that_answers(cli: Cli) -> None:
+    Path("eval.yaml").write_text(
+        "questions: questions.jsonl\nname: handbook\ncandidates:\n  now: {from: served}\n  short: {from: served, max_question_chars: 3}\n",
+        "utf-8",
+    )
+    result = cli("run", "-c", "eval.yaml")
+    assert result.code == 1
+    assert "every question of short failed; the first: " in result.err
+    assert "of now failed" not in result.err
+
+
 def test_a_run_that_is_interrupted_says_so_and_the_same_command_goes_on_from_there(cli: Cli, tmp_path: Path) -> None:
     slow = (
         "import time\n"

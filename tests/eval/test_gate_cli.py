@@ -230,3 +230,34 @@ def test_choosing_none_ends_with_1_and_a_wrong_call_with_2(cli: Cli, tmp_path: P
     assert outcome.code == 1
     assert "no candidate has beaten the base" in outcome.out
     assert cli("choose", "nobody").code == 2
+
+
+def test_that_two_cannot_be_compared_replaces_no_decision_on_two_others(cli: Cli, home: Path) -> None:
+    folder = run_folder(home, "latest")
+    assert cli("gate", "base", "better").code == 0
+    again = cli("gate", "base", "base")
+    assert again.code == 4
+    assert "what was decided before stands" in again.err
+    assert read_decision(folder).candidate.name == "better"
+
+
+def test_the_development_part_decides_only_where_the_policy_says_so(cli: Cli, home: Path, tmp_path: Path) -> None:
+    run = many()
+    write_run(home, replace(run, parameters=replace(run.parameters, part="dev")))
+    outcome = cli("gate", "base", "better")
+    assert outcome.code == 4
+    assert "part: the run asked the dev part alone" in " ".join(outcome.out.split())
+    (tmp_path / "policy.yaml").write_text("primary: {part: dev}\n")
+    assert cli("gate", "base", "better", "--policy", "policy.yaml").code == 0
+
+
+def test_a_test_part_that_can_promote_nobody_is_not_looked_at(cli: Cli, home: Path) -> None:
+    run = many()
+    few = [
+        replace(one, rows=tuple(replace(row, cluster=f"c{number % 6}") for number, row in enumerate(one.rows))) for one in run.candidates
+    ]
+    write_run(home, replace(run, candidates=tuple(few), parameters=replace(run.parameters, part="test")))
+    outcome = cli("gate", "base", "better")
+    assert outcome.code == 4
+    assert "the test part has 6 clusters of such questions" in " ".join(outcome.out.split())
+    assert looks(home) == ()

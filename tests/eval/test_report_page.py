@@ -17,6 +17,7 @@ from selectolax.lexbor import LexborHTMLParser
 from eval.gate import decide
 from eval.policy import Policy
 from eval.reports.embedded import MOST_QUESTIONS, as_data, embedded
+from eval.reports.markdown import run_markdown
 from eval.reports.page import page
 from eval.reports.view import view_of
 from eval.results import Run
@@ -380,3 +381,11 @@ def test_without_scripts_everything_but_the_questions_is_there(browser: Browser,
 
 def test_reports_have_all_questions_that_both_were_asked() -> None:
     assert len(data_of(PAGES["decided"]())["rows"]) == N
+
+
+def test_a_verdict_on_one_candidate_is_not_shown_with_another() -> None:
+    run = told_run(base(), candidate(), told("third", rows_of(range(3)), top_k=7))
+    decision = decide(run, run.candidates[0].name, run.candidates[1].name, Policy())
+    assert view_of(run, decision).decision == decision
+    assert view_of(run, decision, candidate="third").decision is None
+    assert decision.verdict not in run_markdown(run, decision, candidate="third")

@@ -214,7 +214,8 @@ def test_a_served_reranker_is_kept_where_only_its_depth_is_changed(harness: Harn
 def test_indexes_of_candidates_leave_what_is_served_as_it_was(harness: Harness) -> None:
     def state() -> dict[str, bytes]:
         folder = harness.root / "handbook"
-        return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+        files = (path for path in folder.rglob("*") if path.is_file() and path.parent.name != "verified")  # a note of who looked when
+        return {str(path.relative_to(folder)): path.read_bytes() for path in files}
 
     before = state()
     harness.run(SERVED, DEFAULTS, small(chunk_tokens=64))
@@ -461,6 +462,11 @@ def test_what_the_retrieval_loses_and_what_the_reader_loses_add_up_with_what_is_
     assert measured.headroom["retrieval"].n_scored == 3
     assert isinstance(measured.headroom["parametric"].value, Undefined)
     assert measured.headroom["index"].value == Undefined("a flat index is exact")
+
+
+def test_what_a_threshold_keeps_back_is_not_put_down_to_the_search(harness: Harness) -> None:
+    headroom = harness.measure(replace(SERVED, given={"min_confidence": 1.0}), bounds=("oracle",)).headroom
+    assert (headroom["retrieval"].value, headroom["threshold"].value, headroom["reader"].value) == (0.0, 1.0, 0.0)
 
 
 def test_times_are_taken_of_as_many_questions_as_asked_for_by_a_pipeline_that_remembers_nothing(
