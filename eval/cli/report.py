@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+from rich.text import Text
 
 from eval.cli.options import HomeOption
 from eval.cli.written import check_target, display, write
@@ -61,6 +62,8 @@ def report(
         if junit is not None:
             write(junit, _junit(decision))
         if html is md is junit is None:
+            if decision is not None:
+                display(_decided(decision))
             _show(run, candidate)
 
 
@@ -69,6 +72,13 @@ def _show(run: Run, candidate: str | None) -> None:
     from eval.reports.view import named
 
     display(candidate_table(run, named(run, candidate)) if candidate else table(run))
+
+
+def _decided(decision: Decision) -> Text:
+    from eval.reports.legible import one_line
+
+    verdict = f"{decision.verdict}: {one_line(decision.candidate.name)} against {one_line(decision.base.name)}"
+    return Text(f"{verdict}, decided {decision.decided_at or 'earlier'}; {one_line(decision.reasons[0])}\n")
 
 
 def _junit(decision: Decision | None) -> str:
