@@ -74,6 +74,17 @@ def record_all(root: Path, pipeline: Pipeline, texts: Sequence[str], *, days_ago
     recorder.close()
 
 
+def test_no_more_windows_without_drift_raise_an_alarm_than_was_declared(usual: Sample) -> None:
+    """200 splits of the same questions. The rate holds for what is significant after the correction, floors or not."""
+    declared, significant = 0.05, 0
+    for seed in range(200):
+        order = np.random.default_rng(seed).permutation(len(USUAL)).tolist()
+        policy = Policy(alpha=declared, least=50, draws=299, seed=seed)
+        found = compare(part(usual, order[:70]), part(usual, order[70:]), min_confidence=0.6, policy=policy)
+        significant += any(finding.state in {"alarm", "significant"} for finding in found)
+    assert significant <= declared * 200
+
+
 def test_questions_like_those_of_the_reference_raise_no_alarm(halves: tuple[Sample, Sample]) -> None:
     assert alarms(*halves) == set()
 
