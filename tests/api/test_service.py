@@ -229,5 +229,5 @@ def test_the_openapi_document_describes_the_answer_and_leaves_no_reference_open(
     actions = {"/traces/{identifier}/replay", "/traces/{identifier}/feedback"}
     records = {"/traces", "/traces/compare", "/traces/export", "/traces/{identifier}", *actions}
     switches = {"/releases/{identifier}/activate", "/releases/rollback", "/releases/history"}
-    indexes = {"/indexes", "/indexes/versions/{identifier}", "/releases/{identifier}", *switches}
+    indexes = {"/drift", "/indexes", "/indexes/versions/{identifier}", "/releases/{identifier}", *switches}
     assert set(document["paths"]) == {*answers, *records, *indexes, "/info", "/metrics", "/health/live", "/health/ready"}

@@ -515,9 +515,9 @@ def test_pages_offer_only_what_a_key_is_for() -> None:
         return [text_of(link) for link in page.css("nav a")]
 
     assert offered("ask") == ["Ask"]
-    assert offered("traces") == ["Traces", "Indexes"]
-    assert offered("admin") == ["Indexes"]
-    assert offered(*ANYBODY.scopes) == ["Ask", "Traces", "Indexes"]
+    assert offered("traces") == ["Traces", "Indexes", "Drift"]
+    assert offered("admin") == ["Indexes", "Drift"]
+    assert offered(*ANYBODY.scopes) == ["Ask", "Traces", "Indexes", "Drift"]
 
 
 def test_the_name_of_a_key_is_text() -> None:
