@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from copy import copy
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 
 from opentelemetry.trace import SpanContext, format_trace_id
@@ -22,7 +22,7 @@ from rag_service.links import unlinked
 from rag_service.ports import ChunkTable, Embedder, Generator, VectorStore
 from rag_service.prompt import Template, load_template, render
 from rag_service.question import Question, clean_question
-from rag_service.record import Attempt, Found, Lineage, Parameters, Record, Scope, Search, new_answer_id
+from rag_service.record import Attempt, Found, IndexFacts, Lineage, Parameters, Record, Scope, Search, new_answer_id
 from rag_service.release import PromptRef
 from rag_service.retrieval import Retriever
 from rag_service.sampling import as_parameters, fitted
@@ -42,6 +42,7 @@ class Pipeline:
     condense_template: Template
     generator: Generator
     max_question_chars: int
+    facts: IndexFacts = field(default_factory=IndexFacts, compare=False, repr=False)
 
     @property
     def chunks(self) -> ChunkTable:

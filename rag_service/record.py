@@ -6,7 +6,7 @@
 import secrets
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Literal
 
@@ -56,6 +56,16 @@ class IndexIdentity:
     built_at: str
     documents: int
     chunks: int
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class IndexFacts:
+    """What is watched of an opened index version. No answer depends on it."""
+
+    centroid: Vector | None = None
+    """See `centroid`."""
+    skipped: Mapping[str, int] = field(default_factory=dict)
+    """Inputs that its build left out, by reason."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -109,6 +109,11 @@ class Service:
         return self._leaving
 
     @property
+    def stuck(self) -> bool:
+        """Whether what answers now is not what should: the active release cannot be served."""
+        return self._pipeline is not None and self._problem is not None
+
+    @property
     def current(self) -> Pipeline | None:
         """What answers now, if anything does."""
         return self._pipeline

@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import AsyncIterator, Callable
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, AbstractContextManager, asynccontextmanager, nullcontext
 from dataclasses import dataclass, field
 
 from fastapi import FastAPI, Request, Response
@@ -39,12 +39,16 @@ from rag_service.desk import Desk
 from rag_service.drift.folder import DriftFolder
 from rag_service.errors import RagError
 from rag_service.keys import Keyring
+from rag_service.record import Lineage
 from rag_service.telemetry.answer_spans import AnswerSpans, Served
 from rag_service.telemetry.drift_metrics import DriftMetrics
+from rag_service.telemetry.gauges import Watched
 from rag_service.telemetry.logs import RequestLine, log_request
-from rag_service.telemetry.metrics import Metrics, Watched
-from rag_service.telemetry.otel_variables import Exporting
+from rag_service.telemetry.metric_export import MetricExport
+from rag_service.telemetry.metrics import Metrics
+from rag_service.telemetry.otel_variables import Exporting, ExportingMetrics
 from rag_service.telemetry.shared_metrics import Worker
+from rag_service.types import Vector
 
 logger = logging.getLogger("rag_service.api")
 
@@ -69,6 +73,8 @@ class Doors:
     log_requests: bool = True
     exporting: Exporting | None = None
     """How spans are exported; None exports none."""
+    exporting_metrics: ExportingMetrics | None = None
+    """How metrics are exported; None exports none. They can be scraped either way."""
     redact: Callable[[str], str] = str
     """What texts go through before they are exported."""
     rates: CallRates = field(default_factory=CallRates)
@@ -99,7 +105,7 @@ def create_app(desk: Desk, doors: Doors, *, lifespan: AbstractAsyncContextManage
     async def run(_: FastAPI) -> AsyncIterator[None]:
         if doors.worker is not None:
             metrics.share(doors.worker)
-        with spans.exporting(), admission:
+        with _exporting_metrics(metrics, doors), spans.exporting(), admission:
             if lifespan is None:
                 yield
             else:
@@ -164,12 +170,30 @@ def _watch(metrics: Metrics, answering: Answering, open_streams: OpenStreams, ro
         Watched(
             ready=lambda: service.current is not None and not service.leaving,
             in_flight=lambda: answering.admission.running,
+            concurrency_limit=lambda: answering.admission.max_running,
             queue_depth=lambda: answering.admission.waiting,
+            queue_limit=lambda: answering.admission.max_waiting,
             open_streams=lambda: len(open_streams),
             cache_bytes=lambda: answering.desk.cache.size_bytes,
+            activation_failed=lambda: service.stuck,
             lineage=lambda: service.current.lineage if service.current else None,
+            skipped=lambda: service.current.facts.skipped if service.current else {},
         )
     )
+
+    def centroid_of(lineage: Lineage) -> Vector | None:
+        """Of the release that answers now: what evaluators ask of others says nothing about what is asked."""
+        current = service.current
+        return current.facts.centroid if current is not None and current.lineage is lineage else None
+
+    metrics.measure_from(centroid_of)
+
+
+def _exporting_metrics(metrics: Metrics, doors: Doors) -> AbstractContextManager[object]:
+    if doors.exporting_metrics is None:
+        return nullcontext()
+    of_worker = (("worker", str(doors.worker.number + 1)),) if doors.worker is not None else ()
+    return MetricExport(doors.exporting_metrics, metrics.collect, metrics.metrics_exported, of_worker=of_worker)
 
 
 class _Endings:

@@ -34,7 +34,7 @@ from rag_service.release import Release
 from rag_service.settings import RELEASE_FIELDS, Settings, explicitly_set, load_settings
 from rag_service.telemetry import span_names as names
 from rag_service.telemetry.logs import configure_logging
-from rag_service.telemetry.otel_variables import exporting_by
+from rag_service.telemetry.otel_variables import exporting_by, exporting_metrics_by
 from rag_service.telemetry.shared_metrics import Worker
 from rag_service.wiring.desks import max_concurrent, max_queue, open_desk
 from rag_service.wiring.generators import generator_spec
@@ -200,6 +200,7 @@ def _doors(settings: Settings, release: Release) -> Doors:
         openwebui_events=settings.openwebui_events,
         log_requests=settings.log_requests,
         exporting=exporting_by(os.environ, _declared(settings)),
+        exporting_metrics=exporting_metrics_by(os.environ, _declared(settings)),
         redact=redact,
     )
 

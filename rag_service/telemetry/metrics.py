@@ -1,9 +1,6 @@
 """What Prometheus can ask of a running service. `metric_catalogue` says what there is."""
 
-import logging
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
-from datetime import datetime
 from http import HTTPStatus
 from typing import Literal, TypeVar, get_args
 
@@ -16,19 +13,22 @@ from prometheus_client import (
     ProcessCollector,
     generate_latest,
 )
-from prometheus_client.core import GaugeMetricFamily, InfoMetricFamily, Metric
+from prometheus_client.core import Metric
 from prometheus_client.metrics import MetricWrapperBase
 from prometheus_client.openmetrics import exposition as openmetrics
 from prometheus_client.registry import Collector
 
+from rag_service.centroid import distance
+from rag_service.digests import short_id
 from rag_service.errors import RagError
+from rag_service.languages import LANGUAGES, language_of
 from rag_service.record import Lineage, Record, Search, Stage, StageName
+from rag_service.telemetry.gauges import Live, Watched
 from rag_service.telemetry.metric_catalogue import CATALOGUE
+from rag_service.telemetry.metric_export import ExportOutcome
 from rag_service.telemetry.shared_metrics import Families, SharedMetrics, Worker
 from rag_service.telemetry.span_export import DropReason
-from rag_service.types import AbstainReason, Notice, WarningCode
-
-logger = logging.getLogger("rag_service.telemetry")
+from rag_service.types import AbstainReason, Notice, SupportLevel, Vector, WarningCode
 
 ShedReason = Literal["queue_full", "expired", "rate_limited", "shutting_down"]
 
@@ -37,13 +37,19 @@ _BY_NAME = {entry.name: entry for entry in CATALOGUE}
 OTHER = "other"
 NO_STAGE = "none"
 NO_ROUTE = "unmatched"
+NO_LANGUAGE = "none"
 
 # Answers take milliseconds from the extractive generator and a minute from a model on a CPU; settings allow 600 s.
 _REQUEST_S = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 20, 30, 60, 120, 600)
 _STAGE_S = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 600)
 _COSINE = (0, 0.1, 0.15, 0.2, 0.25, 0.3, 0.35, 0.4, 0.45, 0.5, 0.55, 0.6, 0.65, 0.7, 0.75, 0.8, 0.85, 0.9, 0.95, 1)
+_SHARE = (0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 1)
+_DISTANCE = (0.1, 0.2, 0.3, 0.4, 0.5, 0.55, 0.6, 0.65, 0.7, 0.75, 0.8, 0.85, 0.9, 0.95, 1, 1.05, 1.1, 1.2, 2)
 _GAP = (0, 0.005, 0.01, 0.02, 0.03, 0.05, 0.075, 0.1, 0.15, 0.2, 0.3, 0.5, 1, 2)
 _CHARS = (10, 25, 50, 100, 200, 400, 800, 1600, 3200, 6400, 12_800, 25_600)
+
+_MOST_ENCODERS = 8
+"""Whose distances have series of their own."""
 
 _STAGES: tuple[str, ...] = get_args(StageName)
 _VERDICTS = ("exact", "same_context", "diverged_at", "not_replayable")
@@ -54,18 +60,6 @@ _HTTP_CODES = ("invalid_json", "method_not_allowed", "payload_too_large", "unsup
 _PLAIN_TEXT = "text/plain; version=0.0.4; charset=utf-8"
 
 Child = TypeVar("Child", bound=MetricWrapperBase)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Watched:
-    """What gauges show. Called at each scrape, in the thread that serves it; must be quick. `lineage` is None while none answers."""
-
-    ready: Callable[[], bool]
-    in_flight: Callable[[], int]
-    queue_depth: Callable[[], int]
-    open_streams: Callable[[], int]
-    cache_bytes: Callable[[], int]
-    lineage: Callable[[], Lineage | None]
 
 
 class _Series(dict[str, Child]):
@@ -104,6 +98,13 @@ class Metrics:
         self._abstentions = _Series(self._counter("rag_abstentions_total"), get_args(AbstainReason))
         self._searches = self._counter("rag_searches_total")
         self._stages = _Series(self._histogram("rag_stage_duration_seconds", _STAGE_S), _STAGES)
+        self._confidence = self._histogram("rag_confidence", _SHARE)
+        self._sentences = _Series(self._counter("rag_sentences_total"), get_args(SupportLevel))
+        self._uncovered = self._counter("rag_uncovered_questions_total")
+        self._languages = _Series(self._counter("rag_questions_total"), (*LANGUAGES, NO_LANGUAGE))
+        self._distances = self._histogram("rag_query_distance", _DISTANCE)
+        self._distance_series: dict[str, Histogram] = {}
+        self._centroid_of: Callable[[Lineage], Vector | None] = lambda _: None
         self._top_score = self._histogram("rag_top_score", _COSINE)
         self._score_gap = self._histogram("rag_score_gap", _GAP)
         self._answer_chars = self._histogram("rag_answer_chars", _CHARS)
@@ -118,6 +119,7 @@ class Metrics:
         self._replays = _Series(self._counter("rag_replays_total"), _VERDICTS)
         self._spans_exported = self._counter("rag_spans_exported_total")
         self._spans_dropped = _Series(self._counter("rag_spans_dropped_total"), get_args(DropReason))
+        self._metric_exports = _Series(self._counter("rag_metric_exports_total"), get_args(ExportOutcome))
 
     def know(self, *, routes: Iterable[str] = (), fields: Iterable[str] = (), codes: Iterable[str] = ()) -> None:
         """Adds to what `route`, `field` and `code` may say; all else is `other`. Routes are templates, such as `/traces/{id}`."""
@@ -129,7 +131,11 @@ class Metrics:
 
     def watch(self, watched: Watched) -> None:
         """From now on the gauges are part of the exposition. Call it once."""
-        self._registry.register(_Live(watched))
+        self._registry.register(Live(watched))
+
+    def measure_from(self, centroid_of: Callable[[Lineage], Vector | None]) -> None:
+        """From now on the distance of each query to the centre of the index counts, where `centroid_of` what made the answer is known."""
+        self._centroid_of = centroid_of
 
     def also(self, collector: Collector) -> None:
         """From now on what it collects is part of the exposition."""
@@ -152,15 +158,14 @@ class Metrics:
             self._worked(record.stages, exemplar)
             self._prompt_tokens.inc(record.usage.prompt_tokens or 0)
             self._completion_tokens.inc(record.usage.completion_tokens or 0)
-        self._question_chars.observe(len(record.question))
-        if record.hits:
-            self._top_score.observe(max(0.0, record.hits[0].score), exemplar)
-        if len(record.hits) > 1:
-            self._score_gap.observe(record.hits[0].score - record.hits[1].score)
+        self._asked(record, exemplar)
         if record.answer is not None:
-            self._answer_chars.observe(len(record.answer))
+            self._answer_chars.observe(len(record.answer), exemplar)
         for citation in record.citations:
             self._citations[citation.verbatim].inc()
+        for sentence in record.support:
+            if sentence.claims:
+                self._sentences[sentence.level].inc(exemplar=exemplar if sentence.level == "unsupported" else None)
         self._warned(record.notices)
 
     def searched(self, search: Search) -> None:
@@ -194,6 +199,13 @@ class Metrics:
     def spans_dropped(self, reason: DropReason, spans: int) -> None:
         self._spans_dropped[reason].inc(spans)
 
+    def metrics_exported(self, outcome: ExportOutcome) -> None:
+        self._metric_exports[outcome].inc()
+
+    def collect(self) -> Iterable[Metric]:
+        """Of this process alone, whoever shares."""
+        return _WithoutCreated(self._registry).collect()
+
     def exposition(self, accept: str = "") -> tuple[bytes, str]:
         """Body and content type for an `Accept` header: OpenMetrics, which alone has exemplars, where it is asked for; else text 0.0.4."""
         source = _WithoutCreated(self._registry) if self._shared is None else Families(self._shared.families())
@@ -206,6 +218,29 @@ class Metrics:
         """From now on the exposition is of all workers, which are asked for theirs, so it waits. Call it once."""
         self._shared = SharedMetrics(worker, own=lambda: bytes(openmetrics.generate_latest(_WithoutCreated(self._registry))))  # type: ignore[no-untyped-call]
         self._shared.start()
+
+    def _asked(self, record: Record, exemplar: dict[str, str] | None) -> None:
+        """What the question was like, and how the documents fit it."""
+        self._question_chars.observe(len(record.question), exemplar)
+        self._languages[language_of(record.question) or NO_LANGUAGE].inc()
+        self._confidence.observe(record.confidence, exemplar)
+        if record.confidence < record.lineage.release.retrieval.min_confidence:  # of the release: a request may ask for less
+            self._uncovered.inc(exemplar=exemplar)
+        if record.hits:
+            self._top_score.observe(max(0.0, record.hits[0].score), exemplar)
+        if len(record.hits) > 1:
+            self._score_gap.observe(record.hits[0].score - record.hits[1].score, exemplar)
+        centroid = self._centroid_of(record.lineage)
+        if centroid is not None:
+            self._distance_child(record.lineage).observe(distance(record.query_vector, centroid), exemplar)
+
+    def _distance_child(self, lineage: Lineage) -> Histogram:
+        encoder = f"{lineage.embedder.name}@{short_id(lineage.embedder.digest)}"
+        if (series := self._distance_series.get(encoder)) is not None:
+            return series
+        if len(self._distance_series) >= _MOST_ENCODERS:
+            return self._distances.labels(OTHER)
+        return self._distance_series.setdefault(encoder, self._distances.labels(encoder))
 
     def _request_child(self, route: str, status: int) -> Histogram:
         known = (route if route in self._routes else OTHER, str(status) if str(status) in _STATUSES else OTHER)
@@ -227,53 +262,6 @@ class Metrics:
 
     def _histogram(self, name: str, buckets: tuple[float, ...]) -> Histogram:
         return Histogram(name, _BY_NAME[name].help, _BY_NAME[name].labels, buckets=buckets, registry=self._registry)
-
-
-class _Live(Collector):
-    """Gauges that are read when they are asked for, so that what is gone has no series left behind."""
-
-    def __init__(self, watched: Watched) -> None:
-        self._watched = watched
-
-    def collect(self) -> Iterator[Metric]:
-        watched = self._watched
-        gauges: dict[str, Callable[[], float]] = {
-            "rag_ready": watched.ready,
-            "rag_in_flight": watched.in_flight,
-            "rag_queue_depth": watched.queue_depth,
-            "rag_open_streams": watched.open_streams,
-            "rag_cache_bytes": watched.cache_bytes,
-        }
-        for name, read in gauges.items():
-            try:
-                yield _gauge(name, float(read()))
-            except Exception:
-                logger.exception("%s cannot be read; the other metrics can", name)
-        try:
-            lineage = watched.lineage()
-            yield from _of_lineage(lineage) if lineage else ()
-        except Exception:
-            logger.exception("what answers now cannot be read; the other metrics can")
-
-
-def _of_lineage(lineage: Lineage) -> Iterator[Metric]:
-    release, index, deployment = lineage.release, lineage.index, lineage.deployment
-    prompt = f"{release.prompt.name}/{release.prompt.version}"
-    yield _info("rag_release_info", (release.id, index.name, index.version, lineage.embedder.name, prompt, release.generator.name))
-    image = deployment.image.ref if deployment.image else ""
-    yield _info("rag_deployment_info", (release.code.version, deployment.commit or "", image, deployment.environment))
-    yield _gauge("rag_index_documents", index.documents)
-    yield _gauge("rag_index_chunks", index.chunks)
-    yield _gauge("rag_index_built_timestamp_seconds", datetime.fromisoformat(index.built_at).timestamp())
-
-
-def _gauge(name: str, value: float) -> Metric:
-    return GaugeMetricFamily(name, _BY_NAME[name].help, value=value)
-
-
-def _info(name: str, values: tuple[str, ...]) -> Metric:
-    described = _BY_NAME[name]
-    return InfoMetricFamily(name.removesuffix("_info"), described.help, value=dict(zip(described.labels, values, strict=True)))
 
 
 class _WithoutCreated(Collector):

@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from google.protobuf.message import DecodeError
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest, ExportTraceServiceResponse
 from opentelemetry.proto.common.v1.common_pb2 import AnyValue
+from opentelemetry.proto.resource.v1.resource_pb2 import Resource
 from opentelemetry.proto.trace.v1.trace_pb2 import Span, SpanFlags, Status
 
 from rag_service import __version__
@@ -25,12 +26,10 @@ _REMOTE_PARENT = _LOCAL_PARENT | SpanFlags.SPAN_FLAGS_CONTEXT_IS_REMOTE_MASK
 
 
 def encoded(spans: Sequence[Spun], resource: Mapping[str, object]) -> bytes:
-    """The body of one export. Attributes of the resource that are no texts, numbers or lists of texts are left out."""
+    """The body of one export."""
     request = ExportTraceServiceRequest()
     of_resource = request.resource_spans.add()
-    for name, value in resource.items():
-        if isinstance(value, str | int | float | tuple):
-            _set(of_resource.resource.attributes.add(key=name).value, value)
+    write_attributes(of_resource.resource, resource)
     of_scope = of_resource.scope_spans.add()
     of_scope.scope.name, of_scope.scope.version = names.SCOPE, __version__
     for name, version in ((names.SEMCONV_GENAI_KEY, names.SEMCONV_GENAI), (names.OPENINFERENCE_KEY, names.OPENINFERENCE)):
@@ -48,6 +47,13 @@ def rejected(content: bytes) -> int:
         return 0
 
 
+def write_attributes(target: Resource, resource: Mapping[str, object]) -> None:
+    """Those that are no texts, numbers or lists of texts are left out."""
+    for name, value in resource.items():
+        if isinstance(value, str | int | float | tuple):
+            write_value(target.attributes.add(key=name).value, value)
+
+
 def _write(span: Spun, message: Span) -> None:
     place = span.place
     message.trace_id = place.trace_id.to_bytes(16)
@@ -59,7 +65,7 @@ def _write(span: Spun, message: Span) -> None:
     message.name, message.kind = span.name, _KINDS[span.kind]
     message.start_time_unix_nano, message.end_time_unix_nano = span.start_ns, span.end_ns
     for name, value in span.attributes.items():
-        _set(message.attributes.add(key=name).value, value)
+        write_value(message.attributes.add(key=name).value, value)
     for trace_id, span_id in span.links:
         message.links.add(trace_id=trace_id.to_bytes(16), span_id=span_id.to_bytes(8))
     if span.error is not None:
@@ -67,7 +73,7 @@ def _write(span: Spun, message: Span) -> None:
         message.status.message = span.error
 
 
-def _set(target: AnyValue, value: Value) -> None:
+def write_value(target: AnyValue, value: Value) -> None:
     match value:
         case str():
             target.string_value = value

@@ -10,7 +10,7 @@ from http.client import HTTPConnection, HTTPException, HTTPSConnection
 from urllib.parse import urlsplit
 
 from rag_service import __version__
-from rag_service.telemetry.otel_variables import Collector
+from rag_service.telemetry.otlp_collector import Collector
 
 _RETRYABLE = frozenset({429, 502, 503, 504})
 """OTLP 1.x, "Retryable Response Codes"."""

@@ -11,6 +11,7 @@ import numpy as np
 
 from rag_service.ask import Pipeline
 from rag_service.catalog import Catalog
+from rag_service.centroid import centroid_of
 from rag_service.deployment import Deployment, describe_deployment, running_code
 from rag_service.digests import short_id
 from rag_service.durable import in_use
@@ -20,7 +21,7 @@ from rag_service.manifest import CHUNKS_FILE, MANIFEST_FILE, BuildFacts, Manifes
 from rag_service.opened import Opened, Report
 from rag_service.ports import ChunkTable, Embedder, Generator, Reranker, VectorStore
 from rag_service.prompt import load_template
-from rag_service.record import EmbedderIdentity, IndexIdentity, Lineage
+from rag_service.record import EmbedderIdentity, IndexFacts, IndexIdentity, Lineage
 from rag_service.release import Checks, GeneratorRef, IndexRef, NamedDigest, PromptRef, Release, Retrieval
 from rag_service.retrieval import Retriever
 from rag_service.settings import Settings
@@ -144,6 +145,7 @@ def open_release(
             condense_template=load_template(CONDENSE_TEMPLATE, condensing=True),
             generator=generator,
             max_question_chars=settings.max_question_chars,
+            facts=IndexFacts(centroid_of(retriever.store), manifest.skipped.by_reason),
         )
         weakref.finalize(pipeline, resources.pop_all().close)
     return Opened(pipeline, _differences(release, running))

@@ -13,7 +13,8 @@ from rag_service.catalog import Catalog
 from rag_service.kept import Retention
 from rag_service.ledger.sqlite import SqliteLedger
 from rag_service.settings import load_settings
-from rag_service.telemetry.otel_variables import Collector, Exporting
+from rag_service.telemetry.otel_variables import Exporting
+from rag_service.telemetry.otlp_collector import Collector
 from rag_service.wiring.releases import make_release
 from tests.api.conftest import Client, Serve, desk_on
 from tests.doubles import HOLIDAYS

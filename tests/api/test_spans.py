@@ -13,7 +13,8 @@ from opentelemetry.sdk.trace import sampling
 from rag_service.ask import Pipeline
 from rag_service.errors import GeneratorFailed
 from rag_service.redaction import redact
-from rag_service.telemetry.otel_variables import Collector, Exporting
+from rag_service.telemetry.otel_variables import Exporting
+from rag_service.telemetry.otlp_collector import Collector
 from tests.api.conftest import Client, Serve, desk_on, running, serving
 from tests.doubles import HOLIDAYS, Writes, completion, with_generator
 from tests.telemetry.sink import Seen, Sink, running_sink, until

@@ -5,7 +5,9 @@ import random
 import re
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any, get_args
 
+import numpy as np
 import pytest
 from prometheus_client import Metric
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as parse_openmetrics
@@ -13,18 +15,26 @@ from prometheus_client.parser import text_string_to_metric_families as parse_tex
 
 from rag_service.record import Lineage, Record, Search
 from rag_service.telemetry import metric_catalogue
+from rag_service.telemetry.gauges import Watched
 from rag_service.telemetry.metric_catalogue import CATALOGUE
-from rag_service.telemetry.metrics import Metrics, Watched
-from rag_service.types import Notice
+from rag_service.telemetry.metrics import Metrics
+from rag_service.types import Notice, SentenceSupport, SkipReason, SupportLevel
 
 OPENMETRICS = "application/openmetrics-text;version=1.0.0,text/plain;version=0.0.4;q=0.5"
+
+CENTROID = np.array([1, 0, 0, 0], np.float32)
 
 MakeRecord = Callable[..., Record]
 
 
-def watched(lineage: Callable[[], Lineage | None], **gauges: Callable[[], int]) -> Watched:
-    zero = dict.fromkeys(("in_flight", "queue_depth", "open_streams", "cache_bytes"), lambda: 0)
-    return Watched(**{"ready": lambda: True, "lineage": lineage, **zero, **gauges})
+def sentence(level: SupportLevel, *, claims: bool = True) -> SentenceSupport:
+    return SentenceSupport((0, 5), level, 0.4, (1,), True, claims, ())
+
+
+def watched(lineage: Callable[[], Lineage | None], **gauges: Callable[[], Any]) -> Watched:
+    names = ("in_flight", "concurrency_limit", "queue_depth", "queue_limit", "open_streams", "cache_bytes", "activation_failed")
+    zero = dict.fromkeys(names, lambda: 0)
+    return Watched(**{"ready": lambda: True, "lineage": lineage, "skipped": lambda: {"empty": 2}, **zero, **gauges})
 
 
 def families(metrics: Metrics) -> dict[str, Metric]:
@@ -60,6 +70,7 @@ def test_the_catalogue_describes_every_metric_that_is_served_and_no_other(lineag
     metrics = Metrics()
     metrics.know(routes=["/ask"], fields=["question"])
     metrics.watch(watched(lineage))
+    metrics.measure_from(lambda _: CENTROID)
     metrics.request("/ask", 200, 0.1)
     metrics.answered(make_record())
     served = {name: family for name, family in families(metrics).items() if name.startswith("rag_")}
@@ -81,7 +92,9 @@ def test_the_table_in_the_docstring_is_the_catalogue() -> None:
 
 def test_an_answer_counts_for_what_it_told_and_what_it_took(make_record: MakeRecord) -> None:
     metrics = Metrics()
-    record = make_record(scores=(0.71, 0.52), notices=(Notice("context_truncated", ""), Notice("citation_dropped", "")))
+    support = (sentence("supported"), sentence("supported"), sentence("unsupported"), sentence("unsupported", claims=False))
+    notices = (Notice("context_truncated", ""), Notice("citation_dropped", ""))
+    record = make_record(scores=(0.71, 0.52), notices=notices, support=support, confidence=0.62)
     added = changed(metrics, lambda: metrics.answered(record))
     stages = {"embed": 0.004, "retrieve": 0.0007, "prompt": 0.0002, "generate": 0.12, "cite": 0.0003}
     assert added == {
@@ -91,6 +104,11 @@ def test_an_answer_counts_for_what_it_told_and_what_it_took(make_record: MakeRec
         "rag_citations_total{verbatim=true}": 1,
         "rag_warnings_total{code=context_truncated}": 1,
         "rag_warnings_total{code=citation_dropped}": 1,
+        "rag_sentences_total{level=supported}": 2,
+        "rag_sentences_total{level=unsupported}": 1,
+        "rag_confidence_count": 1,
+        "rag_confidence_sum": 0.62,
+        "rag_questions_total{language=en}": 1,
         "rag_top_score_count": 1,
         "rag_top_score_sum": 0.71,
         "rag_score_gap_count": 1,
@@ -139,6 +157,71 @@ def test_a_negative_score_counts_as_zero_so_that_the_sum_never_falls(make_record
     added = changed(metrics, lambda: metrics.answered(make_record(scores=(-0.2,))))
     assert added["rag_top_score_count"] == values(metrics)["rag_top_score_bucket{le=0.0}"] == 1
     assert "rag_top_score_sum" not in added
+
+
+@pytest.mark.parametrize(("confidence", "uncovered"), [(0.0, 1), (0.3499, 1), (0.35, 0), (0.9, 0)])
+def test_a_question_is_uncovered_below_the_threshold_of_the_release_whatever_the_request_asked_for(
+    make_record: MakeRecord, confidence: float, uncovered: int
+) -> None:
+    metrics = Metrics()
+    record = make_record(confidence=confidence)
+    lenient = dataclasses.replace(record.attempt.parameters, min_confidence=0.0)
+    metrics.answered(dataclasses.replace(record, attempt=dataclasses.replace(record.attempt, parameters=lenient)))
+    assert values(metrics)["rag_uncovered_questions_total"] == uncovered
+
+
+@pytest.mark.parametrize(
+    ("question", "language"),
+    [
+        ("How many days of paid holiday does an employee have?", "en"),
+        ("Wie viele Tage Urlaub hat ein Mitarbeiter im Jahr?", "de"),
+        ("有多少天的带薪年假？", "zh"),
+        ("Πόσες ημέρες άδειας έχω;", "none"),
+        ("Curie", "none"),
+    ],
+)
+def test_a_question_counts_by_its_language(make_record: MakeRecord, question: str, language: str) -> None:
+    metrics = Metrics()
+    added = changed(metrics, lambda: metrics.answered(make_record(question=question)))
+    assert {name for name in added if name.startswith("rag_questions_total")} == {f"rag_questions_total{{language={language}}}"}
+
+
+def test_how_far_a_query_is_from_the_centre_of_the_index_is_counted_for_its_encoder(make_record: MakeRecord) -> None:
+    metrics = Metrics()
+    metrics.answered(make_record())
+    assert not [name for name in values(metrics) if "query_distance" in name], "nothing is known to measure from"
+    metrics.measure_from(lambda _: CENTROID)
+    added = changed(metrics, lambda: metrics.answered(make_record()))  # its vector is (½, ½, ½, ½)
+    encoder = "{encoder=all-MiniLM-L6-v2@aaaaaaaaaaaa}"
+    assert (added[f"rag_query_distance_count{encoder}"], added[f"rag_query_distance_sum{encoder}"]) == (1, 0.5)
+
+
+def test_answers_of_another_release_than_the_one_that_is_watched_have_no_distance(make_record: MakeRecord) -> None:
+    metrics, record = Metrics(), make_record()
+    metrics.measure_from(lambda lineage: CENTROID if lineage is record.lineage else None)
+    metrics.answered(make_record())
+    assert not [name for name in values(metrics) if "query_distance" in name]
+
+
+def test_beyond_eight_encoders_distances_have_one_series_together(make_record: MakeRecord) -> None:
+    metrics, record = Metrics(), make_record()
+    metrics.measure_from(lambda _: CENTROID)
+    for number in range(12):
+        embedder = dataclasses.replace(record.lineage.embedder, digest=f"sha256:{number:064x}"[:19], name=f"encoder{number}")
+        lineage = dataclasses.replace(record.lineage, embedder=embedder)
+        metrics.answered(dataclasses.replace(record, attempt=dataclasses.replace(record.attempt, lineage=lineage)))
+    counted = {name: value for name, value in values(metrics).items() if name.startswith("rag_query_distance_count")}
+    assert len(counted) == 9
+    assert counted["rag_query_distance_count{encoder=other}"] == 4
+
+
+def test_inputs_that_a_build_left_out_are_shown_by_every_reason_there_is(lineage: Callable[..., Lineage]) -> None:
+    metrics = Metrics()
+    metrics.watch(watched(lineage, skipped=lambda: {"empty": 3, "duplicate": 1}))
+    found = {name: value for name, value in values(metrics).items() if name.startswith("rag_index_skipped")}
+    assert found == {
+        f"rag_index_skipped{{reason={reason}}}": {"empty": 3, "duplicate": 1}.get(reason, 0) for reason in get_args(SkipReason)
+    }
 
 
 def test_a_search_counts_its_stages_and_not_its_scores(make_record: MakeRecord) -> None:
@@ -241,6 +324,10 @@ def test_what_can_happen_is_zero_before_it_happens() -> None:
         "rag_warnings_total{code=citation_missing}",
         "rag_validation_failures_total{field=question}",
         "rag_citations_total{verbatim=false}",
+        "rag_sentences_total{level=unsupported}",
+        "rag_questions_total{language=ja}",
+        "rag_uncovered_questions_total",
+        "rag_metric_exports_total{outcome=failed}",
         "rag_stage_duration_seconds_count{stage=condense}",
     ):
         assert found[name] == 0, name
@@ -249,7 +336,9 @@ def test_what_can_happen_is_zero_before_it_happens() -> None:
 def test_exemplars_lead_from_a_number_to_a_trace(make_record: MakeRecord) -> None:
     metrics = Metrics()
     metrics.know(routes=["/ask"])
-    record = make_record(scores=(0.2,), status="abstained", abstain_reason="low_confidence", answer=None, citations=())
+    metrics.measure_from(lambda _: CENTROID)
+    abstained = {"status": "abstained", "abstain_reason": "low_confidence", "answer": None, "citations": ()}
+    record = make_record(scores=(0.2, 0.1), support=(sentence("unsupported"), sentence("supported")), **abstained)
     metrics.request("/ask", 200, 0.3, record.trace_id)
     metrics.request("/ask", 500, 0.3, "not a trace id")
     metrics.answered(record)
@@ -263,9 +352,15 @@ def test_exemplars_lead_from_a_number_to_a_trace(make_record: MakeRecord) -> Non
     trace = {"trace_id": record.trace_id}
     assert sorted(found, key=lambda each: each[0]) == [
         ("rag_abstentions_total", None, trace, 1.0),
+        ("rag_confidence_bucket", None, trace, 0.0),
         ("rag_errors_total", None, trace, 1.0),
+        ("rag_query_distance_bucket", None, trace, 0.5),
+        ("rag_question_chars_bucket", None, trace, 52.0),
         ("rag_request_duration_seconds_bucket", "200", trace, 0.3),
+        ("rag_score_gap_bucket", None, trace, 0.1),
+        ("rag_sentences_total", None, trace, 1.0),
         ("rag_top_score_bucket", None, trace, 0.2),
+        ("rag_uncovered_questions_total", None, trace, 1.0),
     ]
 
 

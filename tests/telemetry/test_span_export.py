@@ -11,7 +11,8 @@ import pytest
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceResponse
 from opentelemetry.sdk.trace.sampling import ALWAYS_ON
 
-from rag_service.telemetry.otel_variables import Collector, Exporting
+from rag_service.telemetry.otel_variables import Exporting
+from rag_service.telemetry.otlp_collector import Collector
 from rag_service.telemetry.span_export import DropReason, SpanExport
 from rag_service.telemetry.span_tree import Place, Spun
 from tests.telemetry.sink import Sink, running_sink, until
