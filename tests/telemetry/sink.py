@@ -11,6 +11,8 @@ from typing import Any
 
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest, ExportTraceServiceResponse
 
+from tests.telemetry.metric_sink import Point, points_of
+
 WAIT_S = 20.0
 
 
@@ -35,7 +37,9 @@ class Seen:
 
 @dataclass
 class Sink:
-    """`status` is what it replies; `behave` is called first, and may take its time. What it takes with 200 is in `spans`."""
+    """`status` is what it replies; `behave` is called first, and may take its time. What it takes with 200 is in `spans`, or in `exports`
+    where it came to the path of metrics.
+    """
 
     url: str = ""
     status: int = 200
@@ -43,6 +47,8 @@ class Sink:
     reply: bytes = b""
     behave: Callable[[], None] = lambda: None
     spans: list[Seen] = field(default_factory=list)
+    exports: list[list[Point]] = field(default_factory=list)
+    """Of metrics, in the order in which they came."""
     requests: list[Mapping[str, str]] = field(default_factory=list)
     """Headers of each, names in lower case, with its path as `:path`."""
     _news: threading.Condition = field(default_factory=threading.Condition)
@@ -61,7 +67,11 @@ class Sink:
         with self._news:
             self.requests.append(headers)
             if self.status == 200:
-                self.spans += seen(gzip.decompress(body) if headers.get("content-encoding") == "gzip" else body)
+                body = gzip.decompress(body) if headers.get("content-encoding") == "gzip" else body
+                if headers[":path"].endswith("/metrics"):
+                    self.exports.append(list(points_of(body)))
+                else:
+                    self.spans += seen(body)
             self._news.notify_all()
 
 
