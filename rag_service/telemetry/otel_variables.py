@@ -85,7 +85,7 @@ def exporting_metrics_by(environ: Mapping[str, str], declared: Mapping[str, obje
     _, resource = _sampler_and_resource(variables, declared)
     return ExportingMetrics(
         collector=collector,
-        resource={names.INSTANCE: str(uuid.uuid4()), **resource},
+        resource={names.INSTANCE: str(uuid.uuid4()), **resource},  # newer SDKs make one themselves
         interval_s=variables.number("OTEL_METRIC_EXPORT_INTERVAL", 60_000, least=100) / 1000,
         delta=temporality != "cumulative",
     )

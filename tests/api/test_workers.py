@@ -18,6 +18,7 @@ from rag_service.settings import load_settings
 from rag_service.wiring.releases import make_release
 from tests.conftest import Start
 from tests.processes import ServerProcess
+from tests.telemetry.sink import running_sink
 
 QUESTION = {"question": "How many days of holiday do I have?", "cache": False}
 
@@ -107,6 +108,34 @@ def test_all_workers_follow_an_activation_within_a_second_without_being_asked(se
     release = make_release(load_settings({}, indexes=own_indexes, top_k=3), catalog, "handbook", before.index.version)
     catalog.activate("handbook", release)
     eventually(lambda: sum(f"serving release {release.id}" in line for line in served.server.said) == 2, within_s=2.0)
+
+
+def test_every_worker_exports_its_own_metrics_to_a_collector(start: Start, own_indexes: Path) -> None:
+    with running_sink() as sink:
+        environ = {
+            "OTEL_METRICS_EXPORTER": "otlp",
+            "OTEL_EXPORTER_OTLP_ENDPOINT": sink.url,
+            "OTEL_METRIC_EXPORT_INTERVAL": "200",
+            "OTEL_EXPORTER_OTLP_METRICS_TEMPORALITY_PREFERENCE": "delta",
+            "OTEL_EXPORTER_OTLP_METRICS_COMPRESSION": "gzip",
+            "OTEL_TRACES_EXPORTER": "none",
+        }
+        served = Served(start("serve", "--name", "handbook", "--port", "0", "--workers", "2", "--indexes", own_indexes, environ=environ))
+        asked = 0
+
+        def counted() -> dict[str, float]:
+            points = [point for export in list(sink.exports) for point in export if point.name == "rag_answers_total"]
+            return {worker: sum(point.value for point in points if point.labels["worker"] == worker) for worker in ("1", "2")}
+
+        while not all(counted().values()):
+            assert asked < 100
+            assert served.ask().status_code == 200
+            asked += 1
+        served.process.send_signal(signal.SIGTERM)
+        assert served.process.wait(timeout=20) == 0
+        assert sum(counted().values()) == asked, "the last export of each tells the rest"
+        instances = {point.resource["service.instance.id"] for export in sink.exports for point in export}
+        assert len(instances) == 1
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])

@@ -1,5 +1,6 @@
 """The standard variables: what they turn on, and what cannot be meant."""
 
+import re
 import ssl
 from collections.abc import Mapping
 from pathlib import Path
@@ -8,7 +9,7 @@ import pytest
 from opentelemetry.trace import SpanKind
 
 from rag_service.errors import InvalidSettings
-from rag_service.telemetry.otel_variables import Exporting, exporting_by
+from rag_service.telemetry.otel_variables import Exporting, exporting_by, exporting_metrics_by
 
 ENDPOINT = {"OTEL_EXPORTER_OTLP_ENDPOINT": "http://collector:4318"}
 
@@ -155,3 +156,93 @@ def test_an_https_collector_is_verified(read: Read) -> None:
     tls = read.on(OTEL_EXPORTER_OTLP_ENDPOINT="https://collector").collector.tls
     assert tls is not None
     assert (tls.verify_mode, tls.check_hostname) == (ssl.CERT_REQUIRED, True)
+
+
+METRICS = {"OTEL_METRICS_EXPORTER": "otlp"}
+
+
+@pytest.mark.parametrize(
+    "variables",
+    [
+        {},
+        ENDPOINT,
+        {**ENDPOINT, "OTEL_METRICS_EXPORTER": "none"},
+        {**ENDPOINT, "OTEL_METRICS_EXPORTER": "prometheus"},
+        {**METRICS, "OTEL_SDK_DISABLED": "true"},
+        {"OTEL_EXPORTER_OTLP_METRICS_ENDPOINT": "http://collector:4318", "OTEL_METRICS_EXPORTER": "none"},
+    ],
+)
+def test_metrics_are_not_exported_unless_that_is_asked_for(variables: dict[str, str]) -> None:
+    assert exporting_metrics_by(variables, {}) is None
+
+
+@pytest.mark.parametrize(
+    ("variables", "url"),
+    [
+        (METRICS, "http://localhost:4318/v1/metrics"),
+        ({**METRICS, **ENDPOINT}, "http://collector:4318/v1/metrics"),
+        ({"OTEL_EXPORTER_OTLP_METRICS_ENDPOINT": "http://collector:1/as/it/is"}, "http://collector:1/as/it/is"),
+        ({**ENDPOINT, "OTEL_EXPORTER_OTLP_METRICS_ENDPOINT": "http://other:1"}, "http://other:1"),
+    ],
+)
+def test_where_metrics_go_is_what_the_specification_says(variables: dict[str, str], url: str) -> None:
+    found = exporting_metrics_by(variables, {})
+    assert found is not None
+    assert found.collector.url == url
+
+
+@pytest.mark.parametrize(
+    ("preference", "delta"), [(None, False), ("cumulative", False), ("delta", True), ("DELTA", True), ("lowmemory", True)]
+)
+def test_the_temporality_is_the_one_that_is_preferred(preference: str | None, delta: bool) -> None:
+    preferred = {"OTEL_EXPORTER_OTLP_METRICS_TEMPORALITY_PREFERENCE": preference} if preference else {}
+    found = exporting_metrics_by({**METRICS, **preferred}, {})
+    assert found is not None
+    assert (found.delta, found.interval_s) == (delta, 60.0)
+
+
+def test_what_is_set_for_metrics_counts_for_them_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    variables = {
+        **METRICS,
+        **ENDPOINT,
+        "OTEL_EXPORTER_OTLP_HEADERS": "a=1",
+        "OTEL_EXPORTER_OTLP_METRICS_HEADERS": "api-key=k",
+        "OTEL_EXPORTER_OTLP_METRICS_TIMEOUT": "3",
+        "OTEL_EXPORTER_OTLP_METRICS_COMPRESSION": "gzip",
+        "OTEL_METRIC_EXPORT_INTERVAL": "15000",
+        "OTEL_RESOURCE_ATTRIBUTES": "service.instance.id=pod-7",
+    }
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    metrics, spans = exporting_metrics_by(variables, {"deployment.environment.name": "dev"}), exporting_by(variables, {})
+    assert metrics is not None
+    assert spans is not None
+    assert (metrics.collector.headers, metrics.collector.timeout_s, metrics.interval_s) == ({"api-key": "k"}, 3.0, 15.0)
+    assert (metrics.collector.compression, spans.collector.compression) == ("gzip", "none")
+    assert (spans.collector.headers, spans.collector.timeout_s) == ({"a": "1"}, 10.0)
+    assert metrics.resource["service.instance.id"] == "pod-7"
+    assert (metrics.resource["service.name"], metrics.resource["deployment.environment.name"]) == ("rag-service", "dev")
+
+
+def test_whoever_exports_metrics_is_told_from_others_that_do() -> None:
+    found = exporting_metrics_by(METRICS, {})
+    assert found is not None
+    assert re.fullmatch(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", str(found.resource["service.instance.id"]))
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("OTEL_METRICS_EXPORTER", "console"),
+        ("OTEL_EXPORTER_OTLP_METRICS_PROTOCOL", "grpc"),
+        ("OTEL_EXPORTER_OTLP_METRICS_TEMPORALITY_PREFERENCE", "sometimes"),
+        ("OTEL_EXPORTER_OTLP_METRICS_HEADERS", "no equals but a secret"),
+        ("OTEL_METRIC_EXPORT_INTERVAL", "1"),
+        ("OTEL_METRIC_EXPORT_INTERVAL", "often"),
+    ],
+)
+def test_what_cannot_be_meant_for_metrics_stops_the_start_too(name: str, value: str) -> None:
+    with pytest.raises(InvalidSettings) as caught:
+        exporting_metrics_by({**METRICS, name: value}, {})
+    assert "OTEL_" in caught.value.message
+    assert "secret" not in caught.value.message
