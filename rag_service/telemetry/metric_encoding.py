@@ -10,11 +10,9 @@ from opentelemetry.proto.metrics.v1.metrics_pb2 import Metric as Message
 
 from rag_service import __version__
 from rag_service.telemetry import span_names as names
-from rag_service.telemetry.metric_catalogue import CATALOGUE
 from rag_service.telemetry.otlp_encoding import write_attributes, write_value
-from rag_service.telemetry.readings import Distribution, Labels, Number, Readings, Traced, type_of
+from rag_service.telemetry.readings import Distribution, Labels, Readings, Traced, Value
 
-_HELP = {entry.name: entry.help for entry in CATALOGUE}
 _UNITS = {"_seconds": "s", "_bytes": "By", "_chars": "{character}"}
 
 
@@ -38,14 +36,13 @@ def encoded(readings: Readings, span: Span, resource: Mapping[str, object], of_w
     temporality = (
         AggregationTemporality.AGGREGATION_TEMPORALITY_DELTA if span.delta else AggregationTemporality.AGGREGATION_TEMPORALITY_CUMULATIVE
     )
-    for name, series in readings.items():
-        message = of_scope.metrics.add(name=name, description=_HELP[name], unit=_unit(name))
-        kind = type_of(name)
-        if kind == "histogram":
+    for name, reading in readings.items():
+        message = of_scope.metrics.add(name=name, description=reading.help, unit=_unit(name))
+        if reading.type == "histogram":
             message.histogram.aggregation_temporality = temporality
-        elif kind == "counter":
+        elif reading.type == "counter":
             message.sum.aggregation_temporality, message.sum.is_monotonic = temporality, True
-        for labels, value in series.items():
+        for labels, value in reading.values.items():
             _add(message, (*labels, *of_worker), value, span)
     return bytes(request.SerializeToString())
 
@@ -58,7 +55,7 @@ def rejected(content: bytes) -> int:
         return 0
 
 
-def _add(message: Message, labels: Labels, value: Number | Distribution, span: Span) -> None:
+def _add(message: Message, labels: Labels, value: Value, span: Span) -> None:
     point: NumberDataPoint | HistogramDataPoint
     if isinstance(value, Distribution):
         point = message.histogram.data_points.add()
@@ -66,8 +63,7 @@ def _add(message: Message, labels: Labels, value: Number | Distribution, span: S
         point.bucket_counts.extend(value.counts)
         point.count, point.sum = sum(value.counts), value.total
     else:
-        counter = message.HasField("sum")
-        point = (message.sum if counter else message.gauge).data_points.add()
+        point = (message.sum if message.HasField("sum") else message.gauge).data_points.add()
         point.as_double = value.value
     if message.HasField("histogram") or message.HasField("sum"):
         point.start_time_unix_nano = span.start_ns

@@ -1,21 +1,17 @@
 """Metrics as they stand at one moment, and what was added between two: what an export tells. Pure.
 
 `prometheus_client` keeps a histogram as running totals over its buckets, each with the last exemplar; OTLP wants each bucket by itself.
-Names, labels and bounds stay those of the catalogue, so a query finds the same in every backend.
+Names, labels and bounds stay those of `/metrics`, so a query finds the same in every backend.
 """
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from math import inf
 
 from prometheus_client.core import Metric
 from prometheus_client.samples import Exemplar, Sample
 
-from rag_service.telemetry.metric_catalogue import CATALOGUE, Type
-
 Labels = tuple[tuple[str, str], ...]
-
-_TYPES: Mapping[str, Type] = {entry.name: entry.type for entry in CATALOGUE}
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,44 +41,60 @@ class Distribution:
     exemplars: tuple[Traced, ...] = ()
 
 
-Readings = dict[str, dict[Labels, Number | Distribution]]
-"""Name in the catalogue → labels → value."""
+Value = Number | Distribution
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """Of one metric. `type` is counter, gauge, info or histogram; of the first and the last, what was `added` can be told."""
+
+    type: str
+    help: str
+    values: Mapping[Labels, Value] = field(default_factory=dict)
+
+    @property
+    def adds_up(self) -> bool:
+        return self.type in {"counter", "histogram"}
+
+
+Readings = dict[str, Reading]
+"""By the name that a query has for it."""
+
+_OURS = "rag_"
+_SUFFIXES = {"counter": "_total", "info": "_info"}
 
 
 def read(families: Iterable[Metric]) -> Readings:
-    """Of what the catalogue knows; what Python and the process tell of themselves is left out."""
+    """What Python and the process tell of themselves is left out: whatever watches the machine tells it too."""
     found: Readings = {}
     for family in families:
-        suffix = {"counter": "_total", "info": "_info"}.get(family.type, "")
-        name = family.name + suffix
-        if name not in _TYPES:
+        if not family.name.startswith(_OURS):
             continue
+        name = family.name + _SUFFIXES.get(family.type, "")
+        values: dict[Labels, Value]
         if family.type == "histogram":
-            found[name] = dict(_distributions(family.samples))
+            values = dict(_distributions(family.samples))
         else:
-            found[name] = {_labels(sample): Number(sample.value, _traced(sample)) for sample in family.samples if sample.name == name}
+            values = {_labels(sample): Number(sample.value, _traced(sample)) for sample in family.samples if sample.name == name}
+        found[name] = Reading(family.type, family.documentation, values)
     return found
 
 
 def added(now: Readings, before: Readings) -> Readings:
     """What counters and histograms gained, without those that gained nothing; gauges as they stand now."""
     gained: Readings = {}
-    for name, series in now.items():
-        if _TYPES[name] not in {"counter", "histogram"}:
-            gained[name] = series
+    for name, reading in now.items():
+        if not reading.adds_up:
+            gained[name] = reading
             continue
-        known = before.get(name, {})
-        changes = ((labels, _less(value, known.get(labels))) for labels, value in series.items())
+        known = before[name].values if name in before else {}
+        changes = ((labels, _less(value, known.get(labels))) for labels, value in reading.values.items())
         if kept := {labels: change for labels, change in changes if change is not None}:
-            gained[name] = kept
+            gained[name] = replace(reading, values=kept)
     return gained
 
 
-def type_of(name: str) -> Type:
-    return _TYPES[name]
-
-
-def _less(value: Number | Distribution, before: Number | Distribution | None) -> Number | Distribution | None:
+def _less(value: Value, before: Value | None) -> Value | None:
     """None where nothing was added."""
     if isinstance(value, Number):
         change = value.value - (before.value if isinstance(before, Number) else 0.0)
