@@ -2,11 +2,35 @@
 
 import argparse
 
-from benchmarks import drift, encoder, http, load, memory, million, otlp, quality, questions, records, replays, scale, startup, stores
+from benchmarks import (
+    drift,
+    encoder,
+    http,
+    load,
+    memory,
+    metrics,
+    million,
+    otlp,
+    quality,
+    questions,
+    records,
+    replays,
+    scale,
+    startup,
+    stores,
+)
 from benchmarks.answers import groundedness, injection
 
 BENCHMARKS = {"encoder": encoder.run, "startup": startup.run, "stores": stores.run, "quality": quality.run}
-BY_NAME = {"load": load.run, "http": http.run, "memory": memory.run, "otlp": otlp.run, "records": records.run, "replays": replays.run}
+BY_NAME = {
+    "load": load.run,
+    "http": http.run,
+    "memory": memory.run,
+    "metrics": metrics.run,
+    "otlp": otlp.run,
+    "records": records.run,
+    "replays": replays.run,
+}
 BY_NAME |= {"drift": drift.run, "questions": questions.run, "injection": injection.run, "groundedness": groundedness.run}
 BY_NAME |= {"scale": scale.run, "scale-million": scale.run_million, "million": million.run}
 """They keep a server busy for minutes."""

@@ -3,8 +3,11 @@
 import io
 import json
 import logging
+import shutil
+import threading
 import time
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,10 +15,19 @@ from prometheus_client.openmetrics.parser import text_string_to_metric_families 
 from prometheus_client.parser import text_string_to_metric_families as parse
 
 from rag_service.ask import Pipeline
+from rag_service.catalog import Catalog
 from rag_service.errors import GeneratorFailed
+from rag_service.settings import load_settings
 from rag_service.telemetry.logs import configure_logging
+from rag_service.telemetry.otel_variables import ExportingMetrics
+from rag_service.telemetry.otlp_collector import Collector
+from rag_service.wiring.releases import make_release
+from tests.api.conftest import running, serving
 from tests.api.replies import HOLIDAYS
+from tests.conftest import Build
 from tests.doubles import Writes, with_generator
+from tests.telemetry.sink import running_sink, until
+from tests.telemetry.test_span_export import refusing
 
 MARK = "zebra-crossing-3141"
 
@@ -143,3 +155,56 @@ def test_a_log_line_tells_of_each_request_and_holds_no_question(serve: Any, pipe
     assert answered["answer_id"] == replies[0].json["answer_id"]
     assert told[replies[2].headers["x-trace-id"]]["outcome"] == "invalid_request"
     assert told[replies[-1].headers["x-trace-id"]]["route"] == "unmatched"
+
+
+def test_a_release_that_cannot_be_opened_shows_while_the_one_before_goes_on(serve: Any, own_indexes: Path) -> None:
+    client, active = serve(own_indexes), Catalog(own_indexes).active_path("handbook")
+    pointer = active.read_bytes()
+    assert Samples(client).value("rag_activation_failed") == 0
+    active.write_bytes(b"damaged")
+    until(lambda: Samples(client).value("rag_activation_failed") == 1)
+    assert Samples(client).value("rag_ready") == 1
+    assert client.ask({"question": HOLIDAYS}).status == 200
+    active.write_bytes(pointer)
+    until(lambda: Samples(client).value("rag_activation_failed") == 0)
+
+
+def test_a_server_sends_its_metrics_to_a_collector_and_a_last_time_when_it_stops(pipeline: Pipeline) -> None:
+    with running_sink() as sink:
+        exporting = ExportingMetrics(Collector(f"{sink.url}/v1/metrics"), {}, interval_s=3600, delta=True)
+        with running(serving(pipeline), exporting_metrics=exporting) as client:
+            assert client.ask({"question": HOLIDAYS}).status == 200
+            assert sink.exports == []
+        [points] = sink.exports
+    assert {point.labels["status"]: point.value for point in points if point.name == "rag_answers_total"} == {"answered": 1}
+    [distance] = [point for point in points if point.name == "rag_query_distance"]
+    assert sum(distance.counts) == 1
+    assert 0 < distance.value < 1
+
+
+@pytest.mark.parametrize("collector", ["away", "hangs", "refuses"])
+def test_whatever_a_collector_of_metrics_does_answers_go_out_and_the_end_comes(pipeline: Pipeline, collector: str) -> None:
+    gate = threading.Event()
+    with running_sink() as sink:
+        sink.status = 403
+        sink.behave = (lambda: gate.wait(20) and None) if collector == "hangs" else (lambda: None)
+        url = refusing() if collector == "away" else sink.url
+        exporting = ExportingMetrics(Collector(f"{url}/v1/metrics", timeout_s=5), {}, interval_s=0.05)
+        with running(serving(pipeline), exporting_metrics=exporting) as client:
+            for _ in range(20):
+                assert client.ask({"question": HOLIDAYS, "cache": False}).status == 200
+            ending_s = time.monotonic()
+        assert time.monotonic() - ending_s < 5
+        gate.set()
+
+
+def test_what_was_left_out_of_the_index_is_shown_by_a_real_service(serve: Any, indexes: Path, handbook: Path, build: Build) -> None:
+    (documents := shutil.copytree(handbook, indexes.parent / "documents")).joinpath("nothing.md").write_text("")
+    catalog = Catalog(indexes)
+    release = make_release(load_settings({}, indexes=indexes), catalog, "handbook", build(indexes, documents).manifest.version)
+    catalog.activate("handbook", release)
+    samples = Samples(serve(indexes))
+    assert samples.value("rag_index_skipped", reason="empty") == 1
+    assert samples.value("rag_index_skipped") == 1
+    assert samples.value("rag_concurrency_limit") > 0
+    assert samples.value("rag_queue_limit") > 0

@@ -1,9 +1,14 @@
 """The dashboard: each panel asks what an operator asks, about metrics that there are, and leads to answers."""
 
 import itertools
+import json
 import re
+from typing import Any
 
 import yaml
+from grafana_foundation_sdk.cog.encoder import JSONEncoder
+from grafana_foundation_sdk.cog.plugins import register_default_plugins
+from grafana_foundation_sdk.models.dashboard import Dashboard
 
 from rag_service.telemetry.metric_catalogue import CATALOGUE
 from tests.deploy.dashboard import DASHBOARD, GRAFANA, PANELS, filled, targets
@@ -66,3 +71,27 @@ def test_grafana_is_given_the_dashboard_its_source_and_the_way_from_an_exemplar_
     [leads] = source["jsonData"]["exemplarTraceIdDestinations"]
     assert (leads["name"], leads["url"]) == ("trace_id", "$RAG_PUBLIC_URL/traces/$${__value.raw}")
     assert provider["options"]["path"] == "/var/lib/grafana/dashboards"
+
+
+def test_grafana_knows_every_field_of_the_dashboard() -> None:
+    """By the types that Grafana publishes: a field that they do not have is lost on the way through them."""
+    register_default_plugins()
+    decoded = Dashboard.from_json(DASHBOARD)
+    assert lost(DASHBOARD, json.loads(JSONEncoder(sort_keys=True).encode(decoded))) <= {
+        "/annotations/list/0/step",  # of the data source, which these types leave to it
+        "/annotations/list/0/titleFormat",
+    }
+    misspelt = {**DASHBOARD, "panls": []}
+    assert "/panls" in lost(misspelt, json.loads(JSONEncoder(sort_keys=True).encode(Dashboard.from_json(misspelt))))
+
+
+def lost(before: Any, after: Any, path: str = "") -> set[str]:
+    """Where the two differ."""
+    match before:
+        case dict() if isinstance(after, dict):
+            parts = [lost(value, after[name], f"{path}/{name}") if name in after else {f"{path}/{name}"} for name, value in before.items()]
+        case list() if isinstance(after, list) and len(after) == len(before):
+            parts = [lost(one, other, f"{path}/{number}") for number, (one, other) in enumerate(zip(before, after, strict=True))]
+        case _:
+            return set() if before == after else {path}
+    return set().union(*parts)
