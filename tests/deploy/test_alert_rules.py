@@ -11,9 +11,9 @@ import yaml
 from tests.deploy.rules import METRIC, PROMETHEUS, RULE_FILES, alerts
 from tests.prometheus import program
 
-REQUESTS = 'rag_request_duration_seconds_count{{job="rag",route="/ask",status="{status}"}}'
-BUCKET = 'rag_request_duration_seconds_bucket{{job="rag",route="/ask",status="200",le="{le}"}}'
-ANSWERS = 'rag_answers_total{job="rag",status="answered"}'
+REQUESTS = 'rag_request_duration_seconds_count{{job="rag-service",route="/ask",status="{status}"}}'
+BUCKET = 'rag_request_duration_seconds_bucket{{job="rag-service",route="/ask",status="200",le="{le}"}}'
+ANSWERS = 'rag_answers_total{job="rag-service",status="answered"}'
 
 
 @dataclass(frozen=True)
@@ -28,7 +28,7 @@ class Case:
 
 
 def gauge(name: str, labels: str = "") -> str:
-    return f'{name}{{job="rag",instance="a"{labels}}}'
+    return f'{name}{{job="rag-service",instance="a"{labels}}}'
 
 
 def steady(a_step: float, steps: int = 60) -> str:
@@ -58,8 +58,8 @@ CASES = [
     ),
     Case(
         "RagSheds",
-        {REQUESTS.format(status="429"): steady(100), 'rag_shed_total{job="rag",reason="queue_full"}': steady(5)},
-        {REQUESTS.format(status="429"): steady(100), 'rag_shed_total{job="rag",reason="rate_limited"}': steady(50)},
+        {REQUESTS.format(status="429"): steady(100), 'rag_shed_total{job="rag-service",reason="queue_full"}': steady(5)},
+        {REQUESTS.format(status="429"): steady(100), 'rag_shed_total{job="rag-service",reason="rate_limited"}': steady(50)},
     ),
     Case(
         "RagQueueFills",
@@ -91,68 +91,68 @@ CASES = [
     ),
     Case(
         "RagRequestsInvalid",
-        {REQUESTS.format(status="422"): steady(10), 'rag_validation_failures_total{job="rag",field="top_k"}': steady(4)},
-        {REQUESTS.format(status="422"): steady(1), 'rag_validation_failures_total{job="rag",field="top_k"}': steady(1)},
+        {REQUESTS.format(status="422"): steady(10), 'rag_validation_failures_total{job="rag-service",field="top_k"}': steady(4)},
+        {REQUESTS.format(status="422"): steady(1), 'rag_validation_failures_total{job="rag-service",field="top_k"}': steady(1)},
         minute=50,
     ),
     Case(
         "RagDeclines",
-        {ANSWERS: steady(7, 120), 'rag_abstentions_total{job="rag",reason="generator_declined"}': steady(2, 120)},
-        {ANSWERS: steady(7, 120), 'rag_abstentions_total{job="rag",reason="low_confidence"}': steady(2, 120)},
+        {ANSWERS: steady(7, 120), 'rag_abstentions_total{job="rag-service",reason="generator_declined"}': steady(2, 120)},
+        {ANSWERS: steady(7, 120), 'rag_abstentions_total{job="rag-service",reason="low_confidence"}': steady(2, 120)},
         minute=100,
     ),
     Case(
         "RagUnsupported",
         {
-            'rag_sentences_total{job="rag",level="unsupported"}': steady(2, 120),
-            'rag_sentences_total{job="rag",level="supported"}': steady(10, 120),
+            'rag_sentences_total{job="rag-service",level="unsupported"}': steady(2, 120),
+            'rag_sentences_total{job="rag-service",level="supported"}': steady(10, 120),
         },
         {
-            'rag_sentences_total{job="rag",level="unsupported"}': steady(1, 120),
-            'rag_sentences_total{job="rag",level="supported"}': steady(10, 120),
+            'rag_sentences_total{job="rag-service",level="unsupported"}': steady(1, 120),
+            'rag_sentences_total{job="rag-service",level="supported"}': steady(10, 120),
         },
         minute=100,
     ),
     Case(
         "RagCitationsInvalid",
         {
-            'rag_warnings_total{job="rag",code="citation_dropped"}': steady(1, 120),
-            'rag_citations_total{job="rag",verbatim="true"}': steady(9, 120),
+            'rag_warnings_total{job="rag-service",code="citation_dropped"}': steady(1, 120),
+            'rag_citations_total{job="rag-service",verbatim="true"}': steady(9, 120),
         },
         {
-            'rag_warnings_total{job="rag",code="citation_dropped"}': steady(1, 120),
-            'rag_citations_total{job="rag",verbatim="true"}': steady(99, 120),
+            'rag_warnings_total{job="rag-service",code="citation_dropped"}': steady(1, 120),
+            'rag_citations_total{job="rag-service",verbatim="true"}': steady(99, 120),
         },
         minute=100,
     ),
     Case(
         "RagTokensGrow",
-        {ANSWERS: later(100, 100), 'rag_tokens_total{job="rag",kind="prompt"}': later(5000, 50_000)},
-        {ANSWERS: later(100, 1000), 'rag_tokens_total{job="rag",kind="prompt"}': later(5000, 50_000)},
+        {ANSWERS: later(100, 100), 'rag_tokens_total{job="rag-service",kind="prompt"}': later(5000, 50_000)},
+        {ANSWERS: later(100, 1000), 'rag_tokens_total{job="rag-service",kind="prompt"}': later(5000, 50_000)},
         minute=LAST,
         every_minutes=10,
     ),
     Case(
         "RagReplaysDiverge",
-        {'rag_replays_total{job="rag",verdict="diverged_at"}': "0x20 1x60"},
-        {'rag_replays_total{job="rag",verdict="exact"}': steady(1)},
+        {'rag_replays_total{job="rag-service",verdict="diverged_at"}': "0x20 1x60"},
+        {'rag_replays_total{job="rag-service",verdict="exact"}': steady(1)},
     ),
     Case(
         "RagUncovered",
-        {ANSWERS: later(100, 100), 'rag_uncovered_questions_total{job="rag"}': later(20, 50)},
-        {ANSWERS: later(100, 100), 'rag_uncovered_questions_total{job="rag"}': later(20, 30)},
+        {ANSWERS: later(100, 100), 'rag_uncovered_questions_total{job="rag-service"}': later(20, 50)},
+        {ANSWERS: later(100, 100), 'rag_uncovered_questions_total{job="rag-service"}': later(20, 30)},
         minute=LAST,
         every_minutes=10,
     ),
     Case(
         "RagQueriesMoved",
         {
-            'rag_query_distance_sum{job="rag",encoder="e"}': later(70, 90),
-            'rag_query_distance_count{job="rag",encoder="e"}': later(100, 100),
+            'rag_query_distance_sum{job="rag-service",encoder="e"}': later(70, 90),
+            'rag_query_distance_count{job="rag-service",encoder="e"}': later(100, 100),
         },
         {
-            'rag_query_distance_sum{job="rag",encoder="e"}': later(70, 73),
-            'rag_query_distance_count{job="rag",encoder="e"}': later(100, 100),
+            'rag_query_distance_sum{job="rag-service",encoder="e"}': later(70, 73),
+            'rag_query_distance_count{job="rag-service",encoder="e"}': later(100, 100),
         },
         minute=LAST,
         every_minutes=10,

@@ -99,7 +99,7 @@ def _ask(watched: Watched) -> None:
 
 
 def in_a_dashboard(expr: str) -> str:
-    return filled(expr, {"job": "rag", "__rate_interval": "1m", "__range": "1h"})
+    return filled(expr, {"job": "rag-service", "__rate_interval": "1m", "__range": "1h"})
 
 
 @pytest.mark.parametrize("target", list(targets()), ids=lambda target: f"{target.panel} {target.expr[:40]}")
