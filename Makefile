@@ -137,7 +137,7 @@ image: ## Build the container image with Docker
 	docker build --build-arg REVISION="$(COMMIT)" --build-arg TORCH_INDEX="$(TORCH_INDEX)" --tag $(IMAGE_TAG) .
 
 image-test: encoder ## Build the image without Docker, push it, pull it, start it, ask it (root; or IMAGE=name@sha256:… tests that one)
-	@RAG_IMAGE_UNDER_TEST="$(IMAGE)" $(BIN)/python -m pytest -q tests/image/image_service.py
+	@IMAGE_UNDER_TEST="$(IMAGE)" $(BIN)/python -m pytest -q tests/image/image_service.py
 	@cat dist/image/report.txt 2>/dev/null || true
 
 image-push: ## Push the image to TO=registry/name, and write its name by digest to dist/image/reference

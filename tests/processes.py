@@ -33,7 +33,11 @@ class ServerProcess:
     def end(self, number: int = signal.SIGTERM) -> int:
         """Sends the signal and gives the exit code. What it said until its end is then in `said`."""
         self._process.send_signal(number)
-        code = self._process.wait(timeout=30)
+        return self.ended()
+
+    def ended(self, within_s: float = 30) -> int:
+        """Waits for its end, and gives the exit code."""
+        code = self._process.wait(timeout=within_s)
         self._reader.join(timeout=30)
         return code
 

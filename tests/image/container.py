@@ -37,31 +37,26 @@ class Container:
     @contextmanager
     def serving(self, environ: Mapping[str, str]) -> Iterator["Served"]:
         """The command that the image names. It shares the loopback of this machine."""
-        process = Popen(self.command("rag-service", "serve", environ=environ), stderr=PIPE, stdout=DEVNULL, stdin=DEVNULL, text=True)
-        server = None
-        try:
-            server = ServerProcess(process)
-            yield Served(server, process, service_of(process.pid))
-        finally:
-            if process.poll() is None:
-                for pid in [*descendants(process.pid)]:
-                    os.kill(pid, signal.SIGKILL)
-                process.wait(timeout=30)
+        command = self.command("rag-service", "serve", environ=environ)
+        with Popen(command, stderr=PIPE, stdout=DEVNULL, stdin=DEVNULL, text=True) as runner:
+            try:
+                yield Served(ServerProcess(runner), service_of(runner.pid))
+            finally:
+                if runner.poll() is None:
+                    for pid in [*descendants(runner.pid)]:
+                        os.kill(pid, signal.SIGKILL)
+                    runner.wait(timeout=30)
 
 
 @dataclass(frozen=True, slots=True)
 class Served:
     server: ServerProcess
-    runner: "Popen[str]"
-    """`buildah run`; it ends with the exit code of the service."""
+    """`buildah run`, as far as processes go: it says what the service says, and ends with its exit code."""
     pid: int
     """Of the service itself, as this machine counts."""
 
-    def stop(self, number: int = signal.SIGTERM) -> None:
-        os.kill(self.pid, number)
-
-    def exit_code(self, within_s: float) -> int:
-        return self.runner.wait(timeout=within_s)
+    def stop(self) -> None:
+        os.kill(self.pid, signal.SIGTERM)
 
 
 @contextmanager
@@ -89,12 +84,13 @@ def mount(*arguments: str) -> None:
 
 
 def descendants(pid: int) -> Iterator[int]:
-    children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split() if Path(f"/proc/{pid}").exists() else []
-    for child in map(int, children):
-        yield from descendants(child)
-        yield child
+    """Deepest first. Any thread of a process may have started some of them."""
+    for children in Path(f"/proc/{pid}/task").glob("*/children"):
+        for child in map(int, children.read_text().split()):
+            yield from descendants(child)
+            yield child
 
 
 def service_of(pid: int) -> int:
-    [found] = [each for each in descendants(pid) if SERVICE in Path(f"/proc/{each}/cmdline").read_bytes().split(b"\0")]
-    return found
+    """The runner has a process in between that names the service in its own arguments, so the innermost is meant."""
+    return next(each for each in descendants(pid) if SERVICE in Path(f"/proc/{each}/cmdline").read_bytes().split(b"\0"))

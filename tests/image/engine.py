@@ -41,6 +41,14 @@ class Buildah:
         assert done.returncode == 0, f"buildah {arguments[0]} failed:\n{done.stdout[-3000:]}\n{done.stderr[-5000:]}"
         return done.stdout.strip()
 
+    def clear_away(self) -> None:
+        """What an earlier run left behind because it was killed. Mounts first: nothing may be removed through one."""
+        for place in _mounts_below(self.folder):
+            _output(["umount", place])
+        for left in ("registry", "rootfs", "volume"):
+            shutil.rmtree(self.folder / left, ignore_errors=True)
+        self.call("rm", "--all")
+
     def has(self, image: str) -> bool:
         return subprocess.run(self.command("inspect", "--type", "image", image), capture_output=True, check=False).returncode == 0
 
@@ -57,8 +65,6 @@ class Buildah:
         if self.has(BASE):
             return
         rootfs = self.folder / "rootfs"
-        shutil.rmtree(rootfs, ignore_errors=True)
-        self.folder.mkdir(parents=True, exist_ok=True)
         _output(["debootstrap", "--variant=minbase", f"--include={_PACKAGES}", "bookworm", str(rootfs)])
         for cache in ("var/cache/apt/archives", "var/lib/apt/lists"):
             shutil.rmtree(rootfs / cache)
@@ -85,6 +91,12 @@ class Buildah:
     def forget(self, *images: str) -> None:
         self.call("rm", "--all")
         self.call("rmi", "--force", *images)
+
+
+def _mounts_below(folder: Path) -> list[str]:
+    """Deepest first."""
+    places = [line.split()[4] for line in Path("/proc/self/mountinfo").read_text().splitlines()]
+    return sorted((place for place in places if place.startswith(f"{folder}/")), key=len, reverse=True)
 
 
 def _output(command: list[str]) -> str:

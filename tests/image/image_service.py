@@ -1,6 +1,6 @@
 """The image is built from the Dockerfile, pushed to a registry, pulled by its digest, started, asked, and stopped (`make image-test`).
 
-With RAG_IMAGE_UNDER_TEST=registry/name@sha256:… that image is pulled instead. Not a part of `make test`: building takes minutes. pytest
+With IMAGE_UNDER_TEST=registry/name@sha256:… that image is pulled instead. Not a part of `make test`: building takes minutes. pytest
 collects files of this name only where they are named. What was measured is written to dist/image/.
 """
 
@@ -27,6 +27,7 @@ from tests.image.registry import digest_kept, registry
 from tests.image.registry_settings import hand_over
 from tests.phoenix.phoenix_service import free_port
 
+GIVEN = os.environ.get("IMAGE_UNDER_TEST", "")
 FOLDER = PROJECT / ".image-test"
 OUTPUT = PROJECT / "dist" / "image"
 NAME = "rag-service"
@@ -51,21 +52,30 @@ def commit() -> str:
 
 
 @pytest.fixture(scope="module")
+def labels(buildah: Buildah, reference: str) -> dict[str, str]:
+    found: dict[str, str] = buildah.described(reference)["config"]["Labels"]
+    return {name.rpartition(".")[2]: value for name, value in found.items()}
+
+
+@pytest.fixture(scope="module")
 def buildah() -> Buildah:
     if reason := missing():
         pytest.skip(reason)
-    return Buildah(FOLDER)
+    FOLDER.mkdir(exist_ok=True)
+    made = Buildah(FOLDER)
+    made.clear_away()
+    return made
 
 
 @pytest.fixture(scope="module")
 def reference(buildah: Buildah, commit: str, report: dict[str, object], tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """name@sha256:… of an image that has just been pulled by exactly that name."""
-    if given := os.environ.get("RAG_IMAGE_UNDER_TEST"):
-        assert re.search(r"@sha256:[0-9a-f]{64}$", given), "name the image by its digest: name@sha256:…"
-        buildah.call("pull", "--quiet", given)
-        report["image"] = given
-        yield given
-        buildah.forget(given)
+    if GIVEN:
+        assert re.search(r"@sha256:[0-9a-f]{64}$", GIVEN), "name the image by its digest: name@sha256:…"
+        buildah.call("pull", "--quiet", GIVEN)
+        report["image"] = GIVEN
+        yield GIVEN
+        buildah.forget(GIVEN)
         return
     began_s = time.monotonic()
     buildah.make_base()
@@ -146,17 +156,20 @@ def test_there_is_no_torch_no_test_tool_and_no_compiler_in_it(container: Contain
     assert {name for name in programs if re.sub(r"-\d+$", "", name).rpartition("-linux-gnu-")[2] in COMPILERS} == set()
 
 
-def test_it_says_which_commit_and_version_it_was_made_from(buildah: Buildah, reference: str, commit: str) -> None:
-    labels = buildah.described(reference)["config"]["Labels"]
-    assert labels["org.opencontainers.image.version"] == __version__
-    assert labels["org.opencontainers.image.revision"] == commit
+def test_it_says_which_commit_and_version_it_was_made_from(labels: dict[str, str], commit: str) -> None:
+    if GIVEN:
+        assert re.fullmatch(r"[0-9a-f]{40}", labels["revision"])
+        assert labels["version"]
+    else:
+        assert labels["revision"] == commit
+        assert labels["version"] == __version__
 
 
-def test_its_bill_of_materials_names_what_is_in_it(container: Container, report: dict[str, object]) -> None:
+def test_its_bill_of_materials_names_what_is_in_it(container: Container, labels: dict[str, str], report: dict[str, object]) -> None:
     text = bill(container.root, container.root / ENVIRONMENT)
     (OUTPUT / "sbom.cdx.json").write_text(text)
     components = {component["name"].lower(): component for component in json.loads(text)["components"]}
-    assert components["rag-service"]["version"] == __version__
+    assert components["rag-service"]["version"] == labels["version"]
     assert {"faiss-cpu", "onnxruntime", "fastapi", "libc6", "openssl"} <= set(components)
     assert components["libc6"]["purl"].startswith("pkg:deb/debian/libc6@")
     assert not {"torch", "pytest"} & set(components)
@@ -187,13 +200,13 @@ def test_it_can_write_to_its_volume_and_to_nothing_else(served: Served, containe
 
 
 def test_an_answer_from_it_names_the_very_image_that_was_pulled(
-    served: Served, reference: str, commit: str, report: dict[str, object]
+    served: Served, reference: str, labels: dict[str, str], report: dict[str, object]
 ) -> None:
     reply = read(f"{served.server.url}/ask", {"question": "What is a release?"})
     assert reply["status"] == "answered"
     assert reply["citations"]
     assert reply["trace"]["container_image"] == {"ref": reference, "digest": reference.partition("@")[2], "source": "declared"}
-    assert reply["trace"]["code"]["commit"] == commit
+    assert reply["trace"]["code"]["commit"] == labels["revision"]
     report["asked"] = f"“What is a release?” → “{reply['answer'][:72]}…”"
 
 
@@ -209,7 +222,7 @@ def test_its_health_check_works_inside_it(served: Served, buildah: Buildah, cont
     assert check[0] == "CMD"
     assert container.run(*check[1:], environ={"RAG_PORT": str(port)}).returncode == 0
     assert container.run(*check[1:], environ={"RAG_PORT": str(free_port())}).returncode != 0
-    assert served.runner.poll() is None
+    assert served.server.runs
 
 
 def test_on_sigterm_it_lets_the_load_balancer_go_first_and_ends_with_0(served: Served, report: dict[str, object]) -> None:
@@ -221,7 +234,7 @@ def test_on_sigterm_it_lets_the_load_balancer_go_first_and_ends_with_0(served: S
         assert time.monotonic() - began_s < DRAIN_S
     assert ready == 503, "the port has to stay open while load balancers look"
     assert status_of(f"{url}/health/live") == 200
-    assert served.exit_code(within_s=DRAIN_S + 20) == 0
+    assert served.server.ended(within_s=DRAIN_S + 20) == 0
     assert status_of(f"{url}/health/live") is None
     report["stopped after"] = f"{time.monotonic() - began_s:.1f} s, of which {DRAIN_S} s of draining"
 
