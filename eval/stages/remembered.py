@@ -14,6 +14,7 @@ from eval.stages.code import code_digest
 from rag_service.ask import Pipeline
 from rag_service.cancellation import Cancellation
 from rag_service.deployment import numeric_class
+from rag_service.generators.wrapped import Wrapped
 from rag_service.ports import Embedder, Generator, Tokenizer
 from rag_service.retrieval import KEPT, Retrieved, Retriever
 from rag_service.types import (
@@ -167,38 +168,15 @@ def _unpacked(data: bytes, k: int, chunk_of: Callable[[ChunkId], Chunk | None]) 
     return Retrieved(tuple(hits), confidence, unknown)
 
 
-class RememberedGenerator:
+class RememberedGenerator(Wrapped):
     """By what is rendered, whoever retrieved it: candidates with the same prompt share the answer. That it declined is remembered, that it
     failed is not.
     """
 
     def __init__(self, inner: Generator, cache: StageCache) -> None:
-        self._inner = inner
+        super().__init__(inner)
         self._cache = cache
         self._code = code_digest(type(inner).__module__)
-
-    @property
-    def name(self) -> str:
-        return self._inner.name
-
-    @property
-    def digest(self) -> str:
-        return self._inner.digest
-
-    @property
-    def parameters(self) -> dict[str, str | int | float | None]:
-        return self._inner.parameters
-
-    def count_tokens(self, text: str) -> int:
-        return self._inner.count_tokens(text)
-
-    @property
-    def context_tokens(self) -> int:
-        return self._inner.context_tokens
-
-    @property
-    def follows_instructions(self) -> bool:
-        return self._inner.follows_instructions
 
     def generate(
         self,
