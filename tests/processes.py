@@ -3,6 +3,7 @@
 import re
 import signal
 import threading
+from contextlib import suppress
 from pathlib import Path
 from queue import Empty, Queue
 from subprocess import Popen
@@ -48,8 +49,9 @@ class ServerProcess:
 
     def _read(self) -> None:
         assert self._process.stderr is not None
-        for line in self._process.stderr:
-            self.said.append(line)
-            if ready := re.search(r"^ready: .* at http://[^:]+:(\d+)", line):
-                self._ready.put(int(ready[1]))
+        with suppress(ValueError):  # the test is over, and has closed what is read here
+            for line in self._process.stderr:
+                self.said.append(line)
+                if ready := re.search(r"^ready: .* at http://[^:]+:(\d+)", line):
+                    self._ready.put(int(ready[1]))
         self._ready.put(None)

@@ -34,8 +34,9 @@ class Served:
 
     def _read(self) -> None:
         assert self.process.stderr is not None
-        for line in self.process.stderr:
-            self._lines.put(line)
+        with suppress(ValueError):  # the test is over, and has closed what is read here
+            for line in self.process.stderr:
+                self._lines.put(line)
         self._lines.put("")
 
     def wait_for(self, pattern: str, within_s: float = 30.0) -> str:
