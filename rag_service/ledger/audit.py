@@ -1,38 +1,81 @@
 """Looks through a whole ledger and names everything that is not as it was written."""
 
-import sqlite3
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol
 
 import orjson
 
 from rag_service.errors import Damaged
-from rag_service.kept import Audit, Flaw, Row
+from rag_service.kept import Audit, EntryKind, Flaw, Row
 from rag_service.ledger import chain
 from rag_service.ledger.packing import content_of
-from rag_service.ledger.salvage import flaw_of, numbers, read_entry
-from rag_service.ledger.writer import ANSWER_COLUMNS
 from rag_service.record import Receipt
 from rag_service.stored_record import row_from
 
-_MOST_FLAWS = 1000
+MOST_FLAWS = 1000
 """After so many nobody reads on."""
-_MOST_OF_THE_FILE = 20
-_ENTRY = "SELECT kind, at_ms, content, digest, lineage, body, vector FROM entries WHERE seq = ?"
 _TELL_EVERY = 1000
 
 
-def audit(connection: sqlite3.Connection, told: Callable[[int], None]) -> Audit:
+@dataclass(frozen=True, slots=True)
+class StoredEntry:
+    kind: EntryKind
+    at_ms: int
+    content: bytes
+    digest: bytes
+    lineage: bytes | None
+    body: bytes | None
+    """Packed; None where it was erased."""
+    vector: bytes | None
+
+
+class Unlisted(Exception):
+    """What an entry is listed by cannot be read; the message says why."""
+
+
+class Entries(Protocol):
+    """A ledger, as it stands at one moment."""
+
+    def numbers(self) -> list[int]:
+        """Ascending: every entry that can be known of."""
+
+    def entry(self, seq: int) -> StoredEntry | None:
+        """Raises `Damaged`."""
+
+    def lineage(self, digest: bytes) -> bytes | None:
+        """Raises `Unlisted`, as the next two do."""
+
+    def listed(self, seq: int) -> Row | None:
+        """What the list of answers says of an entry."""
+
+    def listed_feedback(self, seq: int, answer_id: str) -> tuple[str | None, str | None] | None:
+        """Answer and rating, as feedback is listed; None where its answer is not listed any more."""
+
+    def hanging(self, kind: EntryKind, most: int) -> list[int]:
+        """Entries that are listed as `kind` and are not there."""
+
+    def problems(self) -> Sequence[str]:
+        """What the engine itself finds wrong."""
+
+    def listable(self, row: Row) -> Row:
+        """As the list of answers holds it."""
+
+
+def flaw_of(seq: int, error: Damaged) -> Flaw:
+    """What is said of an entry, without its number."""
+    return Flaw(seq, error.message.removeprefix(f"entry {seq} of the ledger "))
+
+
+def audit(entries: Entries, told: Callable[[int], None]) -> Audit:
     """`told` is given the number of entries looked at, now and then."""
-    connection.execute("BEGIN")  # one moment of it: an erasure meanwhile is no flaw
-    seqs = numbers(connection)
-    found = _Found(connection)
+    seqs = entries.numbers()
+    found = _Found(entries)
     for count, seq in enumerate(seqs, start=1):
         found.look_at(seq)
         if count % _TELL_EVERY == 0:
             told(_TELL_EVERY)
-        if len(found.flaws) >= _MOST_FLAWS:
+        if len(found.flaws) >= MOST_FLAWS:
             found.flaws.append(Flaw(None, f"there are so many flaws that what comes after entry {seq} was not looked at"))
             break
     else:
@@ -49,7 +92,7 @@ def audit(connection: sqlite3.Connection, told: Callable[[int], None]) -> Audit:
 
 @dataclass(slots=True)
 class _Found:
-    connection: sqlite3.Connection
+    ledger: Entries
     flaws: list[Flaw] = field(default_factory=list)
     entries: int = 0
     answers: int = 0
@@ -72,7 +115,7 @@ class _Found:
             self.before = None
         self.last = seq
         try:
-            row = read_entry(self.connection, _ENTRY, seq)
+            row = self.ledger.entry(seq)
         except Damaged as error:
             self.flaws.append(flaw_of(seq, error))
             self.before = None
@@ -83,36 +126,36 @@ class _Found:
             return
         self.entries += 1
         self._check_chain(seq, row)
-        if row["body"] is not None:
-            self._check_content(seq, row)
+        if row.body is not None:
+            self._check_content(seq, row, row.body)
             return
         self.erased.add(seq)
-        if row["vector"] is not None:
+        if row.vector is not None:
             self._flaw(seq, "its content was erased, but not its vector")
 
-    def _check_chain(self, seq: int, row: sqlite3.Row) -> None:
+    def _check_chain(self, seq: int, row: StoredEntry) -> None:
         first = self.entries == 1 and not self.flaws
-        if self.before is not None and row["digest"] != chain.entry_digest(self.before, seq, row["at_ms"], row["kind"], row["content"]):
+        if self.before is not None and row.digest != chain.entry_digest(self.before, seq, row.at_ms, row.kind, row.content):
             self._flaw(seq, "does not follow from the entry before it")
         if first:
-            self.beginning = row["digest"]
-        self.before = row["digest"]
+            self.beginning = row.digest
+        self.before = row.digest
 
-    def _check_content(self, seq: int, row: sqlite3.Row) -> None:
+    def _check_content(self, seq: int, row: StoredEntry, packed: bytes) -> None:
         try:
-            body = content_of(seq, row["body"], row["vector"], row["content"])
+            body = content_of(seq, packed, row.vector, row.content)
         except Damaged as error:
             self.flaws.append(flaw_of(seq, error))
             return
-        if row["kind"] == "answer":
+        if row.kind == "answer":
             self.answers += 1
             for problem in self._problems_of_answer(seq, row, body):
                 self._flaw(seq, problem)
             return
         try:
-            self._check_said(seq, row["kind"], orjson.loads(body))
+            self._check_said(seq, row.kind, orjson.loads(body))
         except (ValueError, KeyError, TypeError):
-            self._flaw(seq, f"its content is none of an entry of the kind {row['kind']}")
+            self._flaw(seq, f"its content is none of an entry of the kind {row.kind}")
 
     def _check_said(self, seq: int, kind: str, said: dict[str, Any]) -> None:
         """Raises `ValueError`, `KeyError` or `TypeError` where that kind says something else."""
@@ -126,56 +169,43 @@ class _Found:
             case _:
                 raise ValueError(kind)
 
-    def _problems_of_answer(self, seq: int, row: sqlite3.Row, body: bytes) -> Iterator[str]:
+    def _problems_of_answer(self, seq: int, row: StoredEntry, body: bytes) -> Iterator[str]:
         try:
-            lineage = self.connection.execute("SELECT body FROM lineages WHERE digest = ?", (row["lineage"],)).fetchone()
-            listed = self.connection.execute(f"SELECT {', '.join(ANSWER_COLUMNS)} FROM answers WHERE seq = ?", (seq,)).fetchone()
-        except sqlite3.DatabaseError as error:
+            lineage = None if row.lineage is None else self.ledger.lineage(row.lineage)
+            listed = self.ledger.listed(seq)
+        except Unlisted as error:
             yield f"what it is listed by cannot be read: {error}"
             return
         if lineage is None:
             yield "the release that it names is missing"
             return
         try:
-            expected = row_from(body, lineage["body"])
+            expected = row_from(body, lineage)
         except Damaged as error:
             yield flaw_of(seq, error).what
             return
-        if listed is None or Row(**dict(listed)) != expected:
+        if listed is None or listed != self.ledger.listable(expected):
             yield "it is listed as something else than it is"
 
     def _check_feedback(self, seq: int, said: dict[str, Any]) -> None:
         """It is listed as long as its answer is: retention may have dropped that."""
-        query = "SELECT feedback.answer_id, rating FROM answers LEFT JOIN feedback ON feedback.seq = ? WHERE answers.answer_id = ?"
         try:
-            listed = self.connection.execute(query, (seq, said["answer_id"])).fetchone()
-        except sqlite3.DatabaseError as error:
+            listed = self.ledger.listed_feedback(seq, said["answer_id"])
+        except Unlisted as error:
             self._flaw(seq, f"what it is listed by cannot be read: {error}")
             return
-        if listed is not None and tuple(listed) != (said["answer_id"], said["rating"]):
+        if listed is not None and listed != (said["answer_id"], said["rating"]):
             self._flaw(seq, "it is listed as something else than it is")
 
     def _check_lists(self) -> None:
         """Whether everything that is listed is there."""
-        for table, kind in (("answers", "answer"), ("feedback", "feedback")):
-            query = (
-                f"SELECT {table}.seq FROM {table} LEFT JOIN entries ON entries.seq = {table}.seq "
-                "WHERE body IS NULL OR kind != ? ORDER BY 1 LIMIT ?"
-            )
+        kinds: tuple[tuple[EntryKind, str], ...] = (("answer", "an answer"), ("feedback", "feedback"))
+        for kind, shown in kinds:
             try:
-                for (seq,) in self.connection.execute(query, (kind, _MOST_FLAWS)).fetchall():
-                    self._flaw(seq, f"{'an answer' if kind == 'answer' else kind} is listed that is not there")
-            except sqlite3.DatabaseError as error:
+                for seq in self.ledger.hanging(kind, MOST_FLAWS):
+                    self._flaw(seq, f"{shown} is listed that is not there")
+            except Unlisted as error:
                 self._flaw(None, f"the list of {'answers' if kind == 'answer' else kind} cannot be read: {error}")
-
-    def _check_file(self) -> None:
-        """What SQLite itself knows of: an index that does not lead to an entry hides it from whoever looks for it."""
-        try:
-            for (problem,) in self.connection.execute(f"PRAGMA integrity_check({_MOST_OF_THE_FILE})"):
-                if problem != "ok":
-                    self._flaw(None, " ".join(problem.split()))
-        except sqlite3.DatabaseError as error:
-            self._flaw(None, f"cannot be checked: {error}")
 
     def conclude(self, first: int | None) -> None:
         """What only the whole shows. `first` is None where there is no entry."""
@@ -183,7 +213,8 @@ class _Found:
             self._flaw(seq, "its content is missing, and nothing says that it was erased")
         known = {flaw.seq for flaw in self.flaws}
         self._check_lists()
-        self._check_file()
+        for problem in self.ledger.problems():
+            self._flaw(None, problem)
         if first is None:
             return
         for seq in sorted(self.accounted - self.erased - known):
@@ -198,8 +229,8 @@ class _Found:
             self._flaw(first, "does not follow from what came before it")
 
     def _begins_after(self, first: int, digest: bytes) -> bool:
-        row = self.connection.execute("SELECT kind, at_ms, content, digest FROM entries WHERE seq = ?", (first,)).fetchone()
-        return bool(row["digest"] == chain.entry_digest(digest, first, row["at_ms"], row["kind"], row["content"]))
+        row = self.ledger.entry(first)
+        return row is not None and row.digest == chain.entry_digest(digest, first, row.at_ms, row.kind, row.content)
 
     def _flaw(self, seq: int | None, what: str) -> None:
         self.flaws.append(Flaw(seq, what))

@@ -7,6 +7,7 @@ import orjson
 
 from rag_service.errors import Damaged
 from rag_service.kept import Flaw
+from rag_service.ledger.audit import flaw_of
 from rag_service.ledger.packing import DAMAGED_HINT, content_of
 from rag_service.ledger.schema import LISTS, is_damage
 from rag_service.ledger.writer import list_answer, list_feedback
@@ -15,11 +16,6 @@ from rag_service.stored_record import row_from
 _TYPES = {"kind": str, "at_ms": int, "content": bytes, "digest": bytes} | dict.fromkeys(("lineage", "body", "vector"), bytes | None)
 _MOST_A_PAGE = 64
 """No more entries fit a page: the least has a hundred bytes. A number beyond that is damaged itself."""
-
-
-def flaw_of(seq: int, error: Damaged) -> Flaw:
-    """What is said of an entry, without its number."""
-    return Flaw(seq, error.message.removeprefix(f"entry {seq} of the ledger "))
 
 
 def read_entry(connection: sqlite3.Connection, query: str, seq: int) -> sqlite3.Row | None:

@@ -17,11 +17,12 @@ from pydantic import TypeAdapter
 from rag_service.errors import Damaged, NotFound
 from rag_service.kept import AnswerEntry, Audit, Feedback, Flaw, Kept, Listed, Page, RecordQuery, Retention, Row
 from rag_service.ledger import writer
-from rag_service.ledger.audit import audit
+from rag_service.ledger.audit import audit, flaw_of
 from rag_service.ledger.chain import shown
 from rag_service.ledger.packing import DAMAGED_HINT, content_of
-from rag_service.ledger.salvage import flaw_of, read_entry, relist
+from rag_service.ledger.salvage import read_entry, relist
 from rag_service.ledger.schema import is_damage, ledger_errors, reading, try_writing
+from rag_service.ledger.sqlite_entries import SqliteEntries
 from rag_service.record import Lineage, Receipt
 from rag_service.stored_lineage import lineage_from
 from rag_service.stored_record import kept_from
@@ -118,7 +119,7 @@ class SqliteLedger:
 
     def audit(self, told: Callable[[int], None] = lambda _: None) -> Audit:
         with reading(self.path) as connection:
-            return audit(connection, told)
+            return audit(SqliteEntries(connection), told)
 
     def digest_at(self, seq: int) -> str | None:
         """Of entry `seq`, as a receipt has it; None where there is no such entry."""

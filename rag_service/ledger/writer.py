@@ -1,15 +1,9 @@
-"""The one thread that writes to a ledger: whatever waits at a moment is committed together, and each is told when it is on the disk."""
+"""What is written to the file of a ledger, entry by entry, within the transactions of `group_commit`."""
 
-import logging
-import queue
 import sqlite3
-import threading
 import time
-from collections.abc import Callable, Sequence
-from concurrent.futures import Future
+from collections.abc import Sequence
 from contextlib import suppress
-from copy import copy
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,23 +12,17 @@ import orjson
 from rag_service.errors import Damaged, Mismatch, NotFound, RagError, StorageFailed
 from rag_service.kept import AnswerEntry, EntryKind, Feedback, Rating, Retention, Row
 from rag_service.ledger import chain
+from rag_service.ledger.group_commit import GroupCommit, Work
 from rag_service.ledger.packing import DAMAGED_HINT, Packer
 from rag_service.ledger.schema import BUSY_MS, ledger_errors, open_for_writing
 from rag_service.record import Receipt
 
-logger = logging.getLogger("rag_service.ledger")
-
-_MOST_AT_ONCE = 256
-_MOST_WAITING = 4096
-"""Entries that wait for the disk, some thirty megabytes: beyond, an answer counts as one that cannot be written."""
 _OF_ONE = (sqlite3.IntegrityError, sqlite3.DataError, sqlite3.InterfaceError, sqlite3.ProgrammingError)
 ANSWER_COLUMNS = tuple(Row.__dataclass_fields__)
 _INSERT_ANSWER = f"INSERT INTO answers (seq, {', '.join(ANSWER_COLUMNS)}) VALUES (?{', ?' * len(ANSWER_COLUMNS)})"
 _INSERT_ENTRY = "INSERT INTO entries (seq, kind, at_ms, content, digest, lineage, body, vector) VALUES (?, ?, ?, ?, ?, ?, ?, ?)"
 _INSERT_LINEAGE = "INSERT OR IGNORE INTO lineages (digest, body) VALUES (?, ?)"
 _INSERT_FEEDBACK = "INSERT INTO feedback (seq, answer_id, rating) VALUES (?, ?, ?)"
-_TRY_AGAIN_S = 0.2
-"""What could not be tidied up at once goes on after so long, if nothing is written before."""
 _PAGES_AT_ONCE = 2000
 _DROPPED_AT_ONCE = 1000
 """Between two of such steps answers are written."""
@@ -43,122 +31,50 @@ _ROW_OVERHEAD_BYTES = 600
 """Of an answer beside its content: two rows, three index entries."""
 
 
-@dataclass(frozen=True, slots=True)
-class _Task:
-    work: "Callable[[Chain], Any]"
-    done: "Future[Any]"
-
-
-class Writer:
+class Writer(GroupCommit):
     """Opens the file when the first entry comes, and again after a failure: a disk that has room again is written to again."""
 
     def __init__(self, path: Path) -> None:
+        super().__init__(_File(path))
+
+
+class _File:
+    """Port `Committer`."""
+
+    def __init__(self, path: Path) -> None:
         self._path = path
-        self._waiting: queue.SimpleQueue[_Task | None] = queue.SimpleQueue()
-        self._closing = threading.Lock()
-        self._closed = False
-        self._thread: threading.Thread | None = None
         self._connection: sqlite3.Connection | None = None
         self._packer = Packer()
-        self._tidying = False
+        self.left_over = False
         """Whether the log may hold what was erased."""
 
-    def submit(self, work: "Callable[[Chain], Any]") -> "Future[Any]":
-        """`work` is done within a transaction; what it returns is there once that is on the disk."""
-        done: Future[Any] = Future()
-        with self._closing:
-            if self._closed:
-                done.set_exception(StorageFailed("the ledger is closed"))
-                return done
-            if self._waiting.qsize() >= _MOST_WAITING:
-                done.set_exception(StorageFailed(f"{_MOST_WAITING:,} entries wait for the ledger", hint="check the disk"))
-                return done
-            if self._thread is None:
-                self._thread = threading.Thread(target=self._run, name="ledger", daemon=True)  # a kill must not lose more
-                self._thread.start()
-            self._waiting.put(_Task(work, done))
-        return done
+    def commit(self, works: Sequence[Work]) -> list[Any]:
+        with ledger_errors(self._path, "write to"):
+            return self._commit(works)
 
-    def close(self) -> None:
-        """What was submitted is still written."""
-        with self._closing:
-            self._closed = True
-            thread = self._thread
-            if thread is not None:
-                self._waiting.put(None)
-        if thread is not None:
-            thread.join()
+    def blames_one(self, error: RagError) -> bool:
+        return not isinstance(error, StorageFailed | Damaged | Mismatch) or isinstance(error.__cause__, _OF_ONE)
 
-    def _run(self) -> None:
-        while True:
-            tasks = self._next()
-            waiting = [task for task in tasks if task is not None and task.done.set_running_or_notify_cancel()]
-            if waiting:
-                self._write(waiting)
-            self._tidy_up()
-            if None in tasks:
-                break
-        self._forget()
-
-    def _next(self) -> list[_Task | None]:
-        """Nothing where there is something to tidy up and nobody comes."""
-        try:
-            tasks = [self._waiting.get(timeout=_TRY_AGAIN_S if self._tidying else None)]
-        except queue.Empty:
-            return []
-        while len(tasks) < _MOST_AT_ONCE:
-            try:
-                tasks.append(self._waiting.get_nowait())
-            except queue.Empty:
-                break
-        return tasks
-
-    def _write(self, tasks: Sequence[_Task]) -> None:
-        """Whoever gave up waiting is written down all the same."""
-        try:
-            with ledger_errors(self._path, "write to"):
-                results = self._commit(tasks)
-        except RagError as error:
-            self._fail(tasks, error, of_one=not _hits_all(error))
-        except Exception as error:
-            # Unforeseen, but this thread has nobody above it: uncaught, every later answer would wait for ever.
-            if len(tasks) == 1:
-                logger.exception("the ledger could not be written")
-            self._fail(tasks, StorageFailed(f"could not write to the ledger: {type(error).__name__}"), of_one=True)
-        else:
-            self._tidy_up()
-            for task, result in zip(tasks, results, strict=True):
-                task.done.set_result(result)
-
-    def _fail(self, tasks: Sequence[_Task], error: RagError, *, of_one: bool) -> None:
-        self._forget()
-        if of_one and len(tasks) > 1:  # one of them is to blame, and the others are not
-            for task in tasks:
-                self._write([task])
-            return
-        for task in tasks:
-            task.done.set_exception(copy(error))
-
-    def _commit(self, tasks: Sequence[_Task]) -> list[Any]:
+    def _commit(self, works: Sequence[Work]) -> list[Any]:
         if self._connection is None:
             self._connection = open_for_writing(self._path)
         connection = self._connection
         connection.execute("BEGIN IMMEDIATE")
         try:
             entries = Chain(connection, self._packer)
-            results = [task.work(entries) for task in tasks]
+            results = [work(entries) for work in works]
             connection.execute("COMMIT")
         except BaseException:
             with suppress(sqlite3.Error):
                 if connection.in_transaction:
                     connection.execute("ROLLBACK")
             raise
-        self._tidying = self._tidying or entries.left_over
+        self.left_over = self.left_over or entries.left_over
         return results
 
-    def _tidy_up(self) -> None:
+    def tidy_up(self) -> None:
         """After an erasure the log still holds pages as they were. A reader can be in the way: answers do not wait for it."""
-        if not self._tidying:
+        if not self.left_over:
             return
         try:
             if self._connection is None:
@@ -167,20 +83,15 @@ class Writer:
             self._connection.executescript(f"PRAGMA incremental_vacuum({_PAGES_AT_ONCE})")  # `execute` would free a single page
             in_the_way = self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0]
             self._connection.execute(f"PRAGMA busy_timeout = {BUSY_MS}")
-            self._tidying = bool(in_the_way or self._connection.execute("PRAGMA freelist_count").fetchone()[0])
+            self.left_over = bool(in_the_way or self._connection.execute("PRAGMA freelist_count").fetchone()[0])
         except (sqlite3.Error, RagError):
-            self._forget()  # what was asked for is done; this is tried again
+            self.forget()  # what was asked for is done; this is tried again
 
-    def _forget(self) -> None:
+    def forget(self) -> None:
         if self._connection is not None:
             with suppress(sqlite3.Error):
                 self._connection.close()
         self._connection = None
-
-
-def _hits_all(error: RagError) -> bool:
-    """Whether the disk or the file is to blame, rather than what was to be written."""
-    return isinstance(error, StorageFailed | Damaged | Mismatch) and not isinstance(error.__cause__, _OF_ONE)
 
 
 class Chain:

@@ -13,7 +13,7 @@ import pytest
 
 from rag_service.errors import NotFound, StorageFailed
 from rag_service.kept import RecordQuery
-from rag_service.ledger import schema
+from rag_service.ledger import group_commit, schema
 from rag_service.ledger import writer as module
 from rag_service.ledger.sqlite import SqliteLedger
 from rag_service.ledger.writer import Chain, Writer, add_answer
@@ -83,7 +83,7 @@ def test_all_that_wait_share_one_commit(writer: Writer, commits: list[str]) -> N
 
 def test_a_commit_takes_no_more_than_it_may(writer: Writer, commits: list[str]) -> None:
     held = Held(writer)
-    futures = submit(writer, *range(1, 2 * module._MOST_AT_ONCE + 2))
+    futures = submit(writer, *range(1, 2 * group_commit.MOST_AT_ONCE + 2))
     held.let_go()
     before = len(commits)
     futures[-1].result(timeout=10)
@@ -168,7 +168,7 @@ def test_a_writer_that_was_never_asked_opens_nothing(path: Path) -> None:
 
 
 def test_no_more_wait_than_may(writer: Writer, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "_MOST_WAITING", 20)
+    monkeypatch.setattr(group_commit, "MOST_WAITING", 20)
     held = Held(writer)
     futures = submit(writer, *range(1, 31))
     refused = [future for future in futures if future.done()]
