@@ -16,17 +16,26 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
+from rag_service.database import Database
 from rag_service.errors import NotFound, StorageFailed
 from rag_service.filters import parse_filter
 from rag_service.kept import AnswerEntry, Feedback, Kept, RecordQuery, Retention
+from rag_service.ledger.postgres import PostgresLedger
 from rag_service.ledger.sqlite import SqliteLedger
 from rag_service.ports import Ledger
 from rag_service.record import Receipt
 from rag_service.stored_record import entry_of
+from tests.postgres.server import database
 from tests.recorded import BEGAN, BEGAN_MS, LINEAGE, OTHER_LINEAGE, abstained, answer_id, entry, feedback, ids, lineage, record
 
 Open = Callable[[Path], Ledger]
-KINDS: dict[str, Open] = {"sqlite": lambda folder: SqliteLedger(folder / "ledger.sqlite")}
+
+
+def open_postgres(folder: Path) -> Ledger:
+    return PostgresLedger(Database(database(folder)))
+
+
+KINDS: dict[str, Open] = {"sqlite": lambda folder: SqliteLedger(folder / "ledger.sqlite"), "postgres": open_postgres}
 """A folder stands for one ledger: what is opened twice on it is the same."""
 
 
@@ -89,10 +98,12 @@ def test_receipts_count_from_one_without_gaps_and_the_last_is_the_head(ledger: L
     assert (audit.entries, audit.answers, audit.head, audit.flaws) == (7, 7, receipts[-1], ())
 
 
-def test_a_receipt_depends_on_all_that_came_before_it(open_ledger: Callable[[], Ledger], tmp_path: Path) -> None:
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_receipt_depends_on_all_that_came_before_it(kind: str, open_ledger: Callable[[], Ledger], tmp_path: Path) -> None:
+    """Whatever engine holds it."""
     first = add(open_ledger(), entry(1), entry(2))
     (tmp_path / "other").mkdir()
-    with_another_past = KINDS["sqlite"](tmp_path / "other")
+    with_another_past = KINDS[kind](tmp_path / "other")
     second = add(with_another_past, entry(3), entry(2))
     with_another_past.close()
     assert first[1].seq == second[1].seq
@@ -494,5 +505,13 @@ class LedgerMachine(RuleBasedStateMachine):
         ]
 
 
+class PostgresMachine(LedgerMachine):
+    kind = "postgres"
+
+
 TestLedgerAgainstAModel = LedgerMachine.TestCase
 TestLedgerAgainstAModel.settings = settings(max_examples=25, stateful_step_count=20, deadline=None, suppress_health_check=list(HealthCheck))
+TestPostgresAgainstAModel = PostgresMachine.TestCase
+TestPostgresAgainstAModel.settings = settings(
+    max_examples=10, stateful_step_count=20, deadline=None, suppress_health_check=list(HealthCheck)
+)
