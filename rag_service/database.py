@@ -86,11 +86,14 @@ class Database:
             return WritingConnection(self, connection)
 
     @contextmanager
-    def writing(self, doing: str) -> Iterator[Connection]:
-        """A transaction on a connection of its own, on the disk when the block is over."""
+    def writing(self, doing: str, *, unhurried: bool = False) -> Iterator[Connection]:
+        """A transaction on a connection of its own, on the disk when the block is over. An unhurried one may take hours."""
         connection = self.connect(doing)
         try:
             with connection.transaction(doing) as transaction:
+                if unhurried:
+                    transaction.execute("SET LOCAL statement_timeout = 0")
+                    transaction.execute("SET LOCAL idle_in_transaction_session_timeout = 0")
                 yield transaction
         finally:
             connection.close()

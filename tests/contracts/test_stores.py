@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from itertools import count
 from pathlib import Path
 
 import numpy as np
@@ -9,11 +10,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from rag_service.database import Database
 from rag_service.ports import VectorStore
 from rag_service.stores.faiss import FaissStore, Kind, open_store, write_faiss, write_store
 from rag_service.stores.memory import MemoryStore
+from rag_service.stores.pgvector import PgvectorStore, Search, make_vectors
 from rag_service.stores.selections import selection_of
 from rag_service.types import Matrix, Selection
+from tests.postgres.server import database
 
 DIMENSION = 32
 KINDS: tuple[Kind, ...] = ("flat", "hnsw", "ivf")
@@ -32,7 +36,12 @@ def random_rows(count: int, seed: int) -> Matrix:
     return unit((centres[random.integers(0, 50, count)] + 0.5 * random.standard_normal((count, DIMENSION))).astype(np.float32))
 
 
-@pytest.fixture(params=["memory", "flat", "hnsw", "ivf"])
+IN_POSTGRES: dict[str, Search] = {"pgvector": "exact", "pgvector-hnsw": "hnsw"}
+GRAPHS = frozenset({"hnsw", "pgvector-hnsw"})
+"""Whose recall is below one."""
+
+
+@pytest.fixture(params=["memory", *KINDS, *IN_POSTGRES])
 def kind(request: pytest.FixtureRequest) -> str:
     return str(request.param)
 
@@ -40,9 +49,23 @@ def kind(request: pytest.FixtureRequest) -> str:
 @pytest.fixture
 def opened(kind: str, tmp_path: Path) -> Open:
     def open_rows(rows: Matrix) -> VectorStore:
+        if kind in IN_POSTGRES:
+            return in_postgres(rows, IN_POSTGRES[kind], database(tmp_path))
         return MemoryStore(rows) if kind == "memory" else store_of(rows, as_kind(kind), tmp_path)
 
     return open_rows
+
+
+_tables = count()
+
+
+def in_postgres(rows: Matrix, search: Search, url: str) -> VectorStore:
+    opened, table = Database(url), f"vectors_{next(_tables)}"
+    with opened.writing("write to", unhurried=True) as connection:
+        connection.execute("CREATE SCHEMA IF NOT EXISTS rag")
+        connection.execute("CREATE EXTENSION IF NOT EXISTS vector")
+        make_vectors(connection, table, [rows[:100], rows[100:]], dimension=DIMENSION, search=search)
+    return PgvectorStore(opened, table, rows=len(rows), dimension=DIMENSION, search=search)
 
 
 def store_of(rows: Matrix, kind: Kind, folder: Path) -> VectorStore:
@@ -72,9 +95,9 @@ def test_it_finds_what_the_reference_finds(opened: Open, kind: str) -> None:
         assert scores.tolist() == pytest.approx([expected[position] for position in positions.tolist()], abs=1.01e-5)
         best = reference.search(query, 10)[0]
         recalled += len(set(best.tolist()) & set(positions.tolist()))
-        if kind != "hnsw":
+        if kind not in GRAPHS:
             assert positions.tolist() == best.tolist()
-    assert recalled / 500 >= (0.95 if kind == "hnsw" else 1.0)
+    assert recalled / 500 >= (0.95 if kind in GRAPHS else 1.0)
 
 
 def test_scores_are_cosines_rounded_to_a_hundred_thousandth_best_first(opened: Open) -> None:
@@ -184,7 +207,9 @@ def small(tmp_path_factory: pytest.TempPathFactory) -> dict[str, VectorStore]:
 
 
 def one_of_each(rows: Matrix, folder: Path) -> dict[str, VectorStore]:
-    return {"memory": MemoryStore(rows), **{kind: store_of(rows, kind, folder / kind) for kind in KINDS}}
+    there: dict[str, VectorStore] = {kind: store_of(rows, kind, folder / kind) for kind in KINDS}
+    url = database(folder)
+    return {"memory": MemoryStore(rows), **there, **{kind: in_postgres(rows, search, url) for kind, search in IN_POSTGRES.items()}}
 
 
 def near(rows: Matrix, count: int, seed: int) -> Matrix:
@@ -218,7 +243,7 @@ def test_within_a_selection_it_finds_what_the_reference_finds(
     random = np.random.default_rng(21)
     queries = near(many_rows, 50, seed=22)
     selections = [permitting(random.choice(MANY, int(share * MANY), replace=False), MANY) for _ in queries]
-    assert recall(many[kind], many["memory"], queries, selections) >= (0.95 if kind == "hnsw" else 1.0)
+    assert recall(many[kind], many["memory"], queries, selections) >= (0.95 if kind in GRAPHS else 1.0)
 
 
 @pytest.mark.parametrize("share", [0.5, 0.9, 0.99])
@@ -227,7 +252,7 @@ def test_a_question_whose_neighbourhood_is_forbidden_gets_the_best_of_the_rest(
 ) -> None:
     queries = near(many_rows, 20, seed=23)
     selections = [permitting(np.argsort(many_rows @ query)[: int(share * MANY)], MANY) for query in queries]
-    assert recall(many[kind], many["memory"], queries, selections) >= (0.95 if kind == "hnsw" else 1.0)
+    assert recall(many[kind], many["memory"], queries, selections) >= (0.95 if kind in GRAPHS else 1.0)
 
 
 def test_a_score_within_a_selection_is_the_score_without(many: dict[str, VectorStore], kind: str) -> None:
