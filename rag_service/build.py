@@ -22,14 +22,15 @@ from typing import Literal
 from rag_service import __version__
 from rag_service.catalog import Catalog
 from rag_service.deployment import numeric_class
-from rag_service.digests import Json, digest_json, digest_text, short_id
-from rag_service.durable import remove_stale_staging, replace_folder, staging_folder, storage_errors
+from rag_service.digests import Json, digest_json, digest_text, file_digest, short_id
+from rag_service.durable import remove_stale_staging, staging_folder, storage_errors
 from rag_service.errors import Damaged, NothingToIndex
 from rag_service.evidence import BATCH, EVIDENCE_FILES, Passages, keyword_part, sentence_part, write_evidence
 from rag_service.languages import Language, language_of
 from rag_service.manifest import (
     CHUNKS_FILE,
     LISTED_SKIPS,
+    VECTORS_TO_SHARE_FILE,
     BuildFacts,
     Counts,
     EncoderPart,
@@ -44,9 +45,11 @@ from rag_service.manifest import (
 from rag_service.ports import BulkEmbedder, Chunker, Embedder, Progress
 from rag_service.relevance import UNRELATED, unrelated_cosine
 from rag_service.stored import list_files
+from rag_service.stores.arrays import RowWriter
 from rag_service.stores.chunks import write_chunk_table
 from rag_service.stores.embeddings import Embeddings
 from rag_service.stores.faiss import build_parameters, kind_for, write_store
+from rag_service.stores.pgvector_parameters import pgvector_parameters
 from rag_service.stores.scratch import Scratch
 from rag_service.stores.table_difference import TableDifference, table_difference
 from rag_service.types import Document, DocumentFacts, Matrix, Skipped
@@ -72,7 +75,7 @@ class Recipe:
     chunker: Chunker
     chunker_part: Part
     loader_part: Part
-    store: Literal["auto", "flat", "hnsw", "ivf"]
+    store: Literal["auto", "flat", "hnsw", "ivf", "pgvector"]
     languages: tuple[Language, ...] = ()
     """Whose words are stemmed; empty: those that the documents are in."""
     keep_embeddings: bool = True
@@ -143,18 +146,18 @@ def build_index(
                 manifest = _write_version(staged, usable, recipe, tally, progress, embeddings=_embeddings_file(catalog, name, recipe))
                 duration_s = round(time.monotonic() - began_s, 3)
                 facts = BuildFacts(built_at=datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"), duration_s=duration_s, source=source)
-                final = versions / manifest.version
-                existing = intact_version(final)
+                existing = _intact(catalog, name, manifest)
                 if existing is not None:
                     catalog.note_rebuilt(name, manifest.version)  # `index activate` without a version means this one
                 else:
                     write_manifest(staged, manifest, facts)
-                    replace_folder(staged, final)
+                    catalog.publish(name, staged, manifest)
         finally:
             with suppress(OSError):
                 versions.rmdir()  # only goes when it is empty: a first build that failed leaves no index behind
+        final = catalog.version_folder(name, manifest.version)
         size_bytes = sum(path.stat().st_size for path in final.iterdir())
-        difference = _difference(versions / before, final) if before is not None else None
+        difference = _difference(catalog, name, before, final) if before is not None else None
     return Built(
         manifest=manifest,
         facts=existing or facts,
@@ -177,9 +180,9 @@ def _embeddings_file(catalog: Catalog, name: str, recipe: Recipe) -> Path | None
     return catalog.embeddings_folder(name) / f"{short_id(digest_json({**made_by}))}.sqlite"
 
 
-def _difference(before: Path, final: Path) -> TableDifference | None:
+def _difference(catalog: Catalog, name: str, before: str, final: Path) -> TableDifference | None:
     try:
-        return table_difference(before / CHUNKS_FILE, final / CHUNKS_FILE, listed=_LISTED_CHANGES)
+        return table_difference(catalog.version_folder(name, before) / CHUNKS_FILE, final / CHUNKS_FILE, listed=_LISTED_CHANGES)
     except Damaged:
         return None
 
@@ -211,14 +214,14 @@ def _write_version(
         counts = Counts(**dict(zip(("documents", "chunks", "tokens"), scratch.counts(), strict=True)), sentences=0)
         if not counts.chunks:
             raise _nothing(tally)
-        kind = kind_for(counts.chunks, recipe.store)
         dimension, languages = recipe.embedder.dimension, tally.languages_used(recipe.languages)
         with Embeddings.open(embeddings, dimension=dimension, reserved_bytes=_reserved_bytes(staged, counts.chunks, dimension)) as kept:
             sent = _embed_elsewhere(scratch, recipe.elsewhere, kept, progress) if recipe.elsewhere else 0
             before = kept.added
             passages = Passages(recipe.embedder, kept)
             progress.stage("Embedding", counts.chunks)
-            vector_files = write_store(staged, _embedded(scratch, passages, progress), dimension=dimension, kind=kind)
+            vectors = _embedded(scratch, passages, progress)
+            store, vector_files = _write_vectors(staged, vectors, counts.chunks, recipe.store, dimension)
             tally.embedded, tally.reused = kept.added - before + sent, kept.found - sent
             progress.stage("Sentences", counts.chunks)
             sentences = write_evidence(staged, scratch, passages, languages, progress)
@@ -240,7 +243,7 @@ def _write_version(
             window_tokens=recipe.embedder.tokenizer.window_tokens,
             unrelated_cosine=unrelated,
         ),
-        store=StorePart(kind=kind, parameters={**build_parameters(kind, counts.chunks)}),
+        store=store,
         keywords=keyword_part(languages),
         sentences=sentence_part(),
         counts=counts.model_copy(update={"sentences": sentences}),
@@ -253,6 +256,21 @@ def _write_version(
         },
         files=list_files(staged, [*vector_files, *EVIDENCE_FILES, CHUNKS_FILE]),
     )
+
+
+def _write_vectors(
+    staged: Path, vectors: Iterator[Matrix], rows: int, chosen: Literal["auto", "flat", "hnsw", "ivf", "pgvector"], dimension: int
+) -> tuple[StorePart, list[str]]:
+    """What the manifest says of the store, and which of its files belong to the version."""
+    if chosen == "pgvector":
+        with RowWriter(staged / VECTORS_TO_SHARE_FILE, "f4") as file:
+            for batch in vectors:
+                file.add(batch)
+        sha256 = file_digest(staged / VECTORS_TO_SHARE_FILE).sha256
+        return StorePart(kind="pgvector", parameters={**pgvector_parameters(rows), "vectors": f"sha256:{sha256}"}), []
+    kind = kind_for(rows, chosen)
+    files = write_store(staged, vectors, dimension=dimension, kind=kind)
+    return StorePart(kind=kind, parameters={**build_parameters(kind, rows)}), files
 
 
 def _reserved_bytes(staged: Path, chunks: int, dimension: int) -> int:
@@ -322,6 +340,11 @@ def _texts(scratch: Scratch) -> Iterator[str]:
     for chunk in scratch.chunks():
         yield chunk.embedded_text
         yield from (chunk.text[unit.start : unit.end] for unit in units(chunk.text, chunk.heading_path))
+
+
+def _intact(catalog: Catalog, name: str, manifest: Manifest) -> BuildFacts | None:
+    """The facts of a version that is already there, or None where there is none or it is damaged."""
+    return intact_version(catalog.version_folder(name, manifest.version)) if catalog.holds(name, manifest.version) else None
 
 
 def _nothing(tally: _Tally) -> NothingToIndex:

@@ -12,19 +12,20 @@
     <root>/<name>/drift/                     what traffic is compared with, and the last report of that: see `drift.folder`
     <root>/<name>/verified/<id>.json         when the files of a version were last compared with their digests
 
-Names reach the file system only through `check_name` and ids only through `_check_id`, so no caller can leave the root.
+Names reach the file system only through `check_name` and ids only through `check_id`, so no caller can leave the root.
 """
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from rag_service.durable import append_line, exclusive_lock, fsync_folder, storage_errors, write_atomically
+from rag_service.durable import append_line, exclusive_lock, fsync_folder, replace_folder, storage_errors, write_atomically
 from rag_service.errors import Conflict, Damaged, InvalidName, NotFound, StorageFailed
 from rag_service.history import Action, History, Transition, pointer_in, pointer_to, read_transitions
+from rag_service.manifest import BUILD_FILE, VECTORS_TO_SHARE_FILE, Manifest
 from rag_service.release import Release
 from rag_service.stored import read_addressed
 from rag_service.version_order import note_rebuilt, oldest_first
@@ -49,7 +50,8 @@ def check_name(name: str) -> str:
     return name
 
 
-def _check_id(identifier: str, what: str) -> str:
+def check_id(identifier: str, what: str) -> str:
+    """`identifier` itself if it can be an id. Raises `NotFound`."""
     if not _ID.fullmatch(identifier):
         raise NotFound(f"{identifier!r} is not the id of {what}", hint="ids are 12 hex digits; `rag-service index list` shows them")
     return identifier
@@ -60,6 +62,16 @@ class Catalog:
     """Paths and pointers below `root`. Holds no state of its own: every call reads the file system."""
 
     root: Path
+
+    @property
+    def shares(self) -> bool:
+        """Whether versions, releases and what is served are in a database that other machines use too."""
+        return False
+
+    @property
+    def where(self) -> str:
+        """Where it lies, for people."""
+        return str(self.root)
 
     def names(self) -> list[str]:
         """Indexes with at least one version, sorted."""
@@ -75,7 +87,7 @@ class Catalog:
         return self.index_folder(name) / "versions"
 
     def version_folder(self, name: str, version: str) -> Path:
-        return self.versions_folder(name) / _check_id(version, "an index version")
+        return self.versions_folder(name) / check_id(version, "an index version")
 
     def versions(self, name: str) -> list[str]:
         """Version ids, the one that a build came to last at the end."""
@@ -84,6 +96,16 @@ class Catalog:
     def note_rebuilt(self, name: str, version: str) -> None:
         """Makes the newest of a version that was there already when a build came to it. Only for who holds the build lock."""
         note_rebuilt(self.version_folder(name, version), self._rebuilt_path(name))
+
+    def holds(self, name: str, version: str) -> bool:
+        return (self.version_folder(name, version) / BUILD_FILE).is_file()
+
+    def publish(self, name: str, staged: Path, manifest: Manifest) -> Path:
+        """Gives a version that was built in `staged` its name, at once and whole; its folder. What was there must be damaged."""
+        final = self.versions_folder(name) / manifest.version
+        (staged / VECTORS_TO_SHARE_FILE).unlink(missing_ok=True)
+        replace_folder(staged, final)
+        return final
 
     def _rebuilt_path(self, name: str) -> Path:
         return self.index_folder(name) / "rebuilt.json"
@@ -105,7 +127,7 @@ class Catalog:
 
     def notes_path(self, name: str, version: str) -> Path:
         """What is remembered of when the files of a version were last compared with their digests."""
-        return self.index_folder(name) / "verified" / f"{_check_id(version, 'an index version')}.json"
+        return self.index_folder(name) / "verified" / f"{check_id(version, 'an index version')}.json"
 
     def embeddings_folder(self, name: str) -> Path:
         return self.index_folder(name) / "embeddings"
@@ -118,7 +140,7 @@ class Catalog:
         return self.root / ENCODERS_FOLDER
 
     def encoder_folder(self, encoder: str) -> Path:
-        return self.encoders_folder() / _check_id(encoder, "an encoder")
+        return self.encoders_folder() / check_id(encoder, "an encoder")
 
     def encoders(self) -> list[Path]:
         return sorted(folder for folder in self.encoders_folder().glob("*") if _ID.fullmatch(folder.name))
@@ -137,7 +159,7 @@ class Catalog:
             yield
 
     def release_path(self, name: str, identifier: str) -> Path:
-        return self.index_folder(name) / "releases" / f"{_check_id(identifier, 'a release')}.json"
+        return self.index_folder(name) / "releases" / f"{check_id(identifier, 'a release')}.json"
 
     def add_release(self, name: str, release: Release) -> None:
         path = self.release_path(name, release.id)
@@ -148,8 +170,8 @@ class Catalog:
         """Raises `NotFound`, or `Damaged` when the file is not what its name says."""
         path = self.release_path(name, identifier)
         if not path.is_file():
-            raise NotFound(f"index {name!r} has no release {identifier}", hint=f"{_activate(name)} to make one")
-        return read_addressed(Release, path, identifier, hint=f"{_activate(name)} to make a release anew")
+            raise NotFound(f"index {name!r} has no release {identifier}", hint=f"{activate_hint(name)} to make one")
+        return read_addressed(Release, path, identifier, hint=f"{activate_hint(name)} to make a release anew")
 
     def releases(self, name: str) -> list[str]:
         """Release ids by modification time of their files, oldest first."""
@@ -157,12 +179,12 @@ class Catalog:
 
     def release_of_version(self, name: str, version: str) -> str:
         """Id of the release made last that serves an index version. Raises `NotFound`."""
-        _check_id(version, "an index version")
+        check_id(version, "an index version")
         for identifier in reversed(self.releases(name)):
             with suppress(Damaged):  # a release that cannot be read does not hide the others
                 if self.release(name, identifier).index.version == version:
                     return identifier
-        raise NotFound(f"no release serves index version {version}", hint=f"{_activate(name)} with it first", param="index_version")
+        raise NotFound(f"no release serves index version {version}", hint=f"{activate_hint(name)} with it first", param="index_version")
 
     def active_path(self, name: str) -> Path:
         return self.index_folder(name) / "ACTIVE"
@@ -177,6 +199,10 @@ class Catalog:
             return self.active_id(name)
         except (NotFound, Damaged):
             return None
+
+    def follow(self, name: str) -> Callable[[], str]:
+        """What gives `active_id`, for a server that asks with every request."""
+        return lambda: self.active_id(name)
 
     def activate(
         self, name: str, release: Release, *, who: str = "", why: str = "", action: Action = "activate", expected: str | None = ANYTHING
@@ -269,23 +295,23 @@ class Catalog:
         except FileNotFoundError as error:
             raise self._nothing_active(name) from error
         except OSError as error:
-            raise Damaged(f"ACTIVE of {name!r} cannot be read", hint=_activate(name)) from error
+            raise Damaged(f"ACTIVE of {name!r} cannot be read", hint=activate_hint(name)) from error
         pointer = pointer_in(content)
         if pointer is None:
-            raise Damaged(f"ACTIVE of {name!r} does not name a release", hint=_activate(name))
+            raise Damaged(f"ACTIVE of {name!r} does not name a release", hint=activate_hint(name))
         return pointer
 
     def _nothing_active(self, name: str) -> NotFound:
         if self.versions(name):
-            return NotFound(f"index {name!r} has no active release", hint=_activate(name))
+            return NotFound(f"index {name!r} has no active release", hint=activate_hint(name))
         names = ", ".join(self.names()) or "none yet"
         return NotFound(
-            f"there is no index {name!r} in {self.root}",
+            f"there is no index {name!r} in {self.where}",
             hint=f"there are: {names}. Build one with `rag-service index build DOCUMENTS --name {name} --activate`",
         )
 
 
-def _activate(name: str) -> str:
+def activate_hint(name: str) -> str:
     return f"run `rag-service index activate --name {name}`"
 
 

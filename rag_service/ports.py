@@ -240,6 +240,9 @@ class Ledger(Protocol):
     def audit(self, told: Callable[[int], None] = lambda _: None) -> Audit:
         """Looks at every entry. `told` is given how many more it has seen, now and then."""
 
+    def digest_at(self, seq: int) -> str | None:
+        """Of entry `seq`, as a receipt has it; None where there is no such entry."""
+
     def close(self) -> None:
         """What was added is still written."""
 

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from rag_service.ask import Pipeline
-from rag_service.errors import NotReady, RagError, ShuttingDown
+from rag_service.errors import NotReady, RagError, ShuttingDown, StorageFailed
 from rag_service.opened import CHECKS, Opened, Report
 
 logger = logging.getLogger("rag_service.serving")
@@ -38,9 +38,12 @@ class Readiness:
 
 
 class Service:
-    """`active_id` gives the id that ACTIVE names now; `open_release` opens that release. Start it once."""
+    """`active_id` gives the id that ACTIVE names now; `open_release` opens that release. Start it once. A patient one waits at its start
+    for storage that is away: a database on another machine.
+    """
 
-    def __init__(self, active_id: Callable[[], str], open_release: Callable[[str, Report], Opened]) -> None:
+    def __init__(self, active_id: Callable[[], str], open_release: Callable[[str, Report], Opened], *, patient: bool = False) -> None:
+        self._patient = patient
         self._active_id = active_id
         self._open_release = open_release
         self._pipeline: Pipeline | None = None
@@ -59,8 +62,7 @@ class Service:
 
         def first() -> None:
             try:
-                with self._opening:
-                    opened = self._switch_to(self._active_id())
+                opened = self._opened_first()
             except RagError as error:
                 if not self._draining:
                     self._problem = error
@@ -70,6 +72,20 @@ class Service:
                 threading.Thread(target=self._watch, name="follow-active", daemon=True).start()
 
         _in_background(first)
+
+    def _opened_first(self) -> Opened:
+        while True:
+            try:
+                with self._opening:
+                    return self._switch_to(self._active_id())
+            except StorageFailed as error:
+                if not self._patient or self._draining:
+                    raise
+                if self._problem is None or self._problem.message != error.message:
+                    logger.error("not ready, and tried again every second: %s: %s", error.message, error.hint)
+                self._problem = error
+            if self._stopping.wait(RETRY_AFTER_S):
+                raise ShuttingDown("the service is shutting down")
 
     def pin(self) -> Pipeline:
         """The pipeline for one request. Raises `NotReady` while there is none, or once the server shuts down."""

@@ -13,7 +13,7 @@ from types import NoneType
 from typing import Annotated, Any, Literal, get_args
 from urllib.parse import unquote
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from rag_service.embedders.encoder import DEFAULT_ENCODER, Precision
 from rag_service.errors import InvalidSettings
@@ -23,11 +23,27 @@ PREFIX = "RAG_"
 DEFAULT_FILE = Path("rag.toml")
 
 
+def is_database_url(value: str) -> bool:
+    return value.startswith(("postgresql://", "postgres://"))
+
+
 def _listed(value: object) -> object:
     """A list is written with commas in a variable, and as a list in the TOML file."""
     return [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value
 
 
+def _checked_store(value: str) -> str:
+    if value not in STORES and not is_database_url(value):
+        raise ValueError(f"it must be one of {', '.join(STORES)}, or a URL postgresql://user:password@host/database")
+    return value
+
+
+def _place(value: object) -> object:
+    return str(value) if isinstance(value, Path) else value
+
+
+STORES = ("auto", "flat", "hnsw", "ivf")
+Store = Annotated[str, AfterValidator(_checked_store)]
 Names = Annotated[tuple[str, ...], BeforeValidator(_listed)]
 
 
@@ -55,7 +71,9 @@ class Settings(BaseModel):
     languages: Annotated[tuple[Language, ...], BeforeValidator(_listed)] = Field(
         (), description="Languages of the documents, as en,de; empty: found out from the documents"
     )
-    store: Literal["auto", "flat", "hnsw", "ivf"] = Field("auto", description="Vector index: exact up to 100,000 chunks, IVF above")
+    store: Store = Field(
+        "auto", repr=False, description="auto, flat, hnsw, ivf; or the postgresql:// URL of a database that holds indexes and records"
+    )
     keep_releases: int = Field(5, ge=0, le=1000, description="Steps back that must stay possible when old versions are removed")
     keep_embeddings: bool = Field(True, description="Keep vectors, so that the next build embeds only what changed")
     build_threads: int = Field(min(os.cpu_count() or 1, 8), ge=1, le=256, description="Texts embedded at once while building")
@@ -116,7 +134,9 @@ class Settings(BaseModel):
     cache_mib: int = Field(32, ge=0, le=100_000, description="Memory for repeated answers; 0 makes every answer anew")
 
     # records
-    ledger: Path | None = Field(None, description="File of records; not set: ledger.sqlite in the folder of indexes")
+    ledger: Annotated[str, BeforeValidator(_place)] | None = Field(
+        None, repr=False, description="File or postgresql:// URL of records; not set: in the database of store, or ledger.sqlite"
+    )
     records: Literal["full", "digest", "off"] = Field("full", description="What is kept of an answer: all, digests without texts, nothing")
     ledger_strict: bool = Field(False, description="Refuse answers that cannot be recorded, instead of marking them")
     ledger_max_days: float | None = Field(90.0, gt=0, le=36_500, description="Records older than this are dropped; none keeps them")
@@ -141,6 +161,17 @@ class Settings(BaseModel):
     log_format: Literal["text", "json"] = Field("text", description="Log lines for people or for programs")
     log_requests: bool = Field(True, description="One log line for each request, without its question")
     log_questions: bool = Field(False, description="Put questions into the log as well")
+
+
+def shown_value(value: object) -> str:
+    """For people: of the URL of a database only where that is, and nothing of one that cannot be read."""
+    text = str(value)
+    if not text.startswith("postgres"):
+        return text
+    whole, _, query = text.partition("?")
+    place = whole.removeprefix("postgresql://").removeprefix("postgres://").rpartition("@")[2]
+    known = is_database_url(text) and "@" not in query and place.count(":") == place.count(",") + 1
+    return f"postgresql://…@{place}" if known else "postgresql://…"
 
 
 RELEASE_FIELDS = (
@@ -171,7 +202,7 @@ def load_settings(environ: Mapping[str, str] | None = None, **given: object) -> 
             shown = f"--{name.replace('_', '-')}"
         else:
             shown = PREFIX + name.upper() if name in from_environ else f"{name} in {where}"
-        raise InvalidSettings(f"{shown} is {values[name]!r}: {problem['msg']}", hint=_description(name), param=name) from error
+        raise InvalidSettings(f"{shown} is {shown_value(values[name])!r}: {problem['msg']}", hint=_description(name), param=name) from error
     if settings.indexes.exists() and not settings.indexes.is_dir():
         raise InvalidSettings(f"indexes is {settings.indexes}, which is not a folder", hint=_description("indexes"), param="indexes")
     return settings
@@ -188,7 +219,9 @@ def settings_of(values: Mapping[str, object], where: str) -> Settings:
     except ValidationError as error:
         problem = error.errors()[0]
         name = str(problem["loc"][0])
-        raise InvalidSettings(f"{name} in {where} is {plain[name]!r}: {problem['msg']}", hint=_description(name), param=name) from error
+        raise InvalidSettings(
+            f"{name} in {where} is {shown_value(plain[name])!r}: {problem['msg']}", hint=_description(name), param=name
+        ) from error
 
 
 def read_settings_file(path: Path) -> dict[str, Any]:

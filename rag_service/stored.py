@@ -56,8 +56,11 @@ _Document = TypeVar("_Document", bound=Addressed)
 
 def read_addressed(model: type[_Document], path: Path, identifier: str, *, hint: str) -> _Document:
     """The document in `path`, whose content must give `identifier`. Raises `Damaged` with `hint`, or `StorageFailed`."""
-    shown = _shown(path)
-    data = read_bytes(path)
+    return addressed(model, read_bytes(path), identifier, shown=_shown(path), hint=hint)
+
+
+def addressed(model: type[_Document], data: bytes, identifier: str, *, shown: str, hint: str) -> _Document:
+    """The same of bytes that lie elsewhere. Raises `Damaged` with `hint`, which names `shown`."""
     try:
         document = model.model_validate_json(data)
         canonical = document.canonical()

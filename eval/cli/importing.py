@@ -54,7 +54,7 @@ def import_(
 
 
 def _ledger(indexes: Path | None) -> Path:
-    from rag_service.wiring.desks import ledger_path  # loads what serves
+    from rag_service.wiring.stores import ledger_path  # loads what serves
 
     return ledger_path(load_settings(indexes=indexes))
 

@@ -7,7 +7,6 @@ from rich.markup import escape
 from rich.padding import Padding
 from rich.text import Text
 
-from rag_service.catalog import Catalog
 from rag_service.cli.options import GeneratorOption, IndexesOption, JsonOption, NameOption
 from rag_service.console import err, errors_in_words, out
 from rag_service.question import Question
@@ -16,6 +15,7 @@ from rag_service.reply import AskReply, CitationReply, reply_to
 from rag_service.settings import Settings, load_settings
 from rag_service.wiring.desks import recorder_of
 from rag_service.wiring.releases import open_release, remember, with_generator
+from rag_service.wiring.stores import open_catalog
 
 _WHY = {
     "no_hits": "nothing in the index is near this question",
@@ -41,7 +41,7 @@ def ask(
     """
     with errors_in_words():
         settings = load_settings(name=name, indexes=indexes, top_k=top_k, min_confidence=min_confidence, generator=generator)
-        catalog = Catalog(settings.indexes)
+        catalog = open_catalog(settings)
         active = catalog.release(settings.name, catalog.active_id(settings.name))
         release = active if generator is None else with_generator(active, settings, catalog, settings.name)
         opened = open_release(settings, catalog, settings.name, release)

@@ -5,7 +5,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from rag_service.console import errors_in_words, out
-from rag_service.settings import PREFIX, Settings, explicitly_set, load_settings
+from rag_service.settings import PREFIX, Settings, explicitly_set, load_settings, shown_value
 
 app = typer.Typer(no_args_is_help=True, help="Settings: what there is, and what is in force.")
 
@@ -17,7 +17,7 @@ def show() -> None:
         settings, given = load_settings(), explicitly_set()
         table = Table("setting", "value", "what it does", box=None, pad_edge=False)
         for name, field in Settings.model_fields.items():
-            value = escape(str(getattr(settings, name)))
+            value = escape(shown_value(getattr(settings, name)))
             shown = f"[bold green]{value}[/bold green]" if name in given else value
             table.add_row(f"{PREFIX}{name.upper()}", shown, escape(field.description or ""))
         out.print(table)

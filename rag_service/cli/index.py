@@ -23,7 +23,7 @@ from rag_service.cli.swept import print_swept
 from rag_service.cli.transfer import pull, push
 from rag_service.cli.watching import changes_below
 from rag_service.console import BarProgress, err, errors_in_words, out, shown_bytes, tell
-from rag_service.errors import Damaged, NotFound, RagError
+from rag_service.errors import Damaged, InvalidInput, NotFound, RagError
 from rag_service.manifest import BuildFacts, Manifest, read_build_facts, read_manifest, verify_version
 from rag_service.settings import Settings, load_settings
 from rag_service.sweep import sweep
@@ -34,6 +34,7 @@ from rag_service.wiring.activating import this_person
 from rag_service.wiring.desks import recorded_lineages
 from rag_service.wiring.encoders import verify_encoder
 from rag_service.wiring.releases import make_release, open_chunks, open_release
+from rag_service.wiring.stores import open_catalog, verify_vectors
 
 app = typer.Typer(no_args_is_help=True, help="Build indexes from documents, look at them, choose what is served.")
 
@@ -85,7 +86,7 @@ def _build(settings: Settings, source: str, *, activate: bool, why: str, as_json
     """One build, with the release that serves it."""
     from rag_service.wiring.building import build as build_version  # loads the document parsers
 
-    catalog = Catalog(settings.indexes)
+    catalog = open_catalog(settings)
     with BarProgress() as progress:
         built = build_version(
             settings, catalog, settings.name, source, progress, ray=ray, tell=lambda said: err.print(f"ray: {escape(said)}")
@@ -104,14 +105,14 @@ def _build(settings: Settings, source: str, *, activate: bool, why: str, as_json
 def list_indexes(indexes: IndexesOption = None) -> None:
     """Every index with its versions; the active one is marked."""
     with errors_in_words():
-        catalog = Catalog(load_settings(indexes=indexes).indexes)
+        catalog = open_catalog(load_settings(indexes=indexes))
         table = Table("index", "version", "built", "documents", "chunks", "encoder", "state", box=None, pad_edge=False)
         for name in catalog.names():
             active = _active_version(catalog, name)
             for version in catalog.versions(name):
                 table.add_row(name, version, *_row(catalog, name, version, active=version == active))
         if not table.row_count:
-            err.print(f"no indexes in {catalog.root}; build one with: rag-service index build DOCUMENTS --name NAME --activate")
+            err.print(f"no indexes in {catalog.where}; build one with: rag-service index build DOCUMENTS --name NAME --activate")
             return
         out.print(table)
 
@@ -149,6 +150,7 @@ def verify(version: VersionArgument = None, name: NameOption = None, indexes: In
         folder = catalog.version_folder(settings.name, version or _served_version(catalog, settings.name))
         manifest = verify_version(folder)
         read_build_facts(folder)
+        verify_vectors(catalog, settings.name, manifest)
         card = verify_encoder(manifest, catalog)
         out.print(f"[green]intact[/green] {settings.name} {manifest.version}: {len(manifest.files) + 2} files, {manifest.digest}")
         if card:
@@ -168,7 +170,7 @@ def activate(
     """
     with errors_in_words():
         settings = load_settings(name=name, indexes=indexes, generator=generator)
-        catalog = Catalog(settings.indexes)
+        catalog = open_catalog(settings)
         if version is None and not (versions := catalog.versions(settings.name)):
             raise NotFound(f"index {settings.name!r} has no version", hint="`rag-service index build` makes one")
         chosen = version or versions[-1]
@@ -217,10 +219,14 @@ def gc(
     """
     with errors_in_words():
         settings = load_settings(name=name, indexes=indexes, keep_releases=keep, ledger=ledger_file)
-        catalog = Catalog(settings.indexes)
+        catalog = open_catalog(settings)
         names = catalog.names() if every else [check_name(settings.name)]
         if not every and not catalog.versions(settings.name):
             raise NotFound(f"index {settings.name!r} has no version", hint="`rag-service index list` shows what there is")
+        if catalog.shares:
+            raise InvalidInput(
+                "versions in a database are not removed by this command", hint="docs/postgres.md says how to drop one that nobody needs"
+            )
         found = sweep(catalog, names, recorded=recorded_lineages(settings), depth=settings.keep_releases, dry_run=dry_run)
         print_swept(found, dry_run=dry_run)
 
@@ -241,7 +247,7 @@ def _activate(settings: Settings, catalog: Catalog, version: str, *, why: str, q
 def _catalog(name: str | None, indexes: Path | None) -> tuple[Settings, Catalog]:
     settings = load_settings(name=name, indexes=indexes)
     check_name(settings.name)
-    return settings, Catalog(settings.indexes)
+    return settings, open_catalog(settings)
 
 
 def _served_version(catalog: Catalog, name: str) -> str:

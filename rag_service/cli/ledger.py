@@ -9,7 +9,6 @@ from typing import Annotated, BinaryIO, Literal
 import typer
 from rich.markup import escape
 
-from rag_service.catalog import Catalog
 from rag_service.cli.options import IndexesOption, JsonOption
 from rag_service.console import BarProgress, err, errors_in_words, out
 from rag_service.errors import InvalidInput, NotFound, StorageFailed
@@ -17,23 +16,24 @@ from rag_service.export import as_json_line, as_question_line, write_parquet
 from rag_service.kept import Audit, Flaw, Kept, RecordQuery, Retention
 from rag_service.ledger.backup import back_up
 from rag_service.ledger.migration import migrate as migrate_ledger
-from rag_service.ledger.sqlite import SqliteLedger
+from rag_service.ports import Ledger
 from rag_service.records import Records
-from rag_service.settings import Settings, load_settings
-from rag_service.wiring.desks import ledger_path, records_of
+from rag_service.settings import load_settings
+from rag_service.wiring.desks import records_of
 from rag_service.wiring.releases import deployment_of
+from rag_service.wiring.stores import ledger_path, ledger_url, open_catalog, open_ledger
 
 LedgerOption = Annotated[
-    Path | None,
-    typer.Option("--ledger", help="File of records; default RAG_LEDGER, or ledger.sqlite in the folder of indexes.", show_default=False),
+    str | None,
+    typer.Option("--ledger", help="File of records; default RAG_LEDGER, or where the indexes are.", show_default=False),
 ]
 _EXIT_FLAWED = 3
 _MOST_SHOWN = 50
 
 
-def opened_records(ledger_file: Path | None, indexes: Path | None) -> Records:
+def opened_records(ledger_file: str | None, indexes: Path | None) -> Records:
     settings = load_settings(ledger=ledger_file, indexes=indexes)
-    return records_of(settings, Catalog(settings.indexes), _ledger(settings), deployment=deployment_of(settings))
+    return records_of(settings, open_catalog(settings), open_ledger(settings), deployment=deployment_of(settings))
 
 
 def newest_answer(records: Records) -> str:
@@ -87,7 +87,7 @@ def verify(
     Cut-off newest entries leave no gap: the head that is printed, or the receipt in any reply, shows them when given to --expect.
     """
     with errors_in_words():
-        store = _ledger(load_settings(ledger=ledger_file, indexes=indexes))
+        store = open_ledger(load_settings(ledger=ledger_file, indexes=indexes))
         with BarProgress() as progress:
             progress.stage("verify", None)
             audit = store.audit(progress.advance)
@@ -130,7 +130,7 @@ def erase(
     with errors_in_words():
         if bool(answers) == (key is not None):
             raise InvalidInput("name answers, or a key with --key", hint="`rag-service trace list` shows answers, `keys list` keys")
-        store = _ledger(load_settings(ledger=ledger_file, indexes=indexes))
+        store = open_ledger(load_settings(ledger=ledger_file, indexes=indexes))
         erased = store.erase_key(key) if key is not None else store.erase_answers(answers or [])
         store.close()
         if not erased:
@@ -150,9 +150,8 @@ def prune(
     with errors_in_words():
         settings = load_settings(ledger=ledger_file, indexes=indexes)
         max_days, max_mib = settings.ledger_max_days if days is None else days, mib or settings.ledger_max_mib
-        store = _ledger(settings)
-        if not store.path.is_file():
-            raise NotFound(f"there is no ledger {store.path.name}", hint="one is made with the first answer")
+        store = open_ledger(settings)
+        store.rows(RecordQuery(limit=1))  # raises `NotFound` where there is none
         retention = Retention(None if max_days is None else max_days * 86_400, None if max_mib is None else max_mib * 2**20)
         dropped = store.prune(retention)
         store.close()
@@ -182,13 +181,11 @@ def backup(
 def migrate(ledger_file: LedgerOption = None, indexes: IndexesOption = None) -> None:
     """Bring a ledger that an earlier version wrote to the form that this one writes. A copy stays as it was."""
     with errors_in_words():
-        path = ledger_path(load_settings(ledger=ledger_file, indexes=indexes))
-        copy = migrate_ledger(path)
+        settings = load_settings(ledger=ledger_file, indexes=indexes)
+        if ledger_url(settings) is not None:
+            raise InvalidInput("records in a database have had one form only", hint="name a file with --ledger")
+        copy = migrate_ledger(ledger_path(settings))
     out.print(f"[green]migrated[/green]; as it was: {copy.name}" if copy else "[green]up to date[/green]")
-
-
-def _ledger(settings: Settings) -> SqliteLedger:
-    return SqliteLedger(ledger_path(settings))
 
 
 def _intact(found: Iterable[Kept | Flaw], flaws: list[Flaw]) -> Iterator[Kept]:
@@ -225,7 +222,7 @@ def _write_lines(records: Iterable[Kept], form: str, file: BinaryIO) -> int:
     return count
 
 
-def _unexpected(store: SqliteLedger, expect: str, pruned_through: int) -> list[Flaw]:
+def _unexpected(store: Ledger, expect: str, pruned_through: int) -> list[Flaw]:
     seq, _, digest = expect.partition(":")
     if not seq.isdigit() or not digest:
         raise InvalidInput(f"--expect {expect!r} is no receipt", hint="write it as <seq>:sha256:<64 hex digits>")

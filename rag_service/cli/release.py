@@ -18,6 +18,7 @@ from rag_service.settings import Settings, load_settings
 from rag_service.shelf import Shelf
 from rag_service.wiring.activating import activate as activate_release
 from rag_service.wiring.activating import earlier, this_person
+from rag_service.wiring.stores import open_catalog
 
 app = typer.Typer(no_args_is_help=True, help="See which releases there are, serve another one, go back.")
 
@@ -149,7 +150,7 @@ def tell_checks() -> Callable[[str, str], None]:
 def _opened(name: str | None, indexes: object) -> tuple[Settings, Catalog]:
     settings = load_settings(name=name, indexes=indexes)
     check_name(settings.name)
-    return settings, Catalog(settings.indexes)
+    return settings, open_catalog(settings)
 
 
 def _parts(release: Release) -> tuple[str, ...]:

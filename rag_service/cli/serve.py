@@ -26,7 +26,7 @@ from rag_service.api.workers import Workers
 from rag_service.catalog import Catalog
 from rag_service.cli.options import IndexesOption, NameOption
 from rag_service.console import EXIT_ERROR, err, errors_in_words, fail, tell
-from rag_service.errors import Conflict, InvalidSettings, RagError
+from rag_service.errors import Conflict, InvalidSettings, RagError, StorageFailed
 from rag_service.keys import Keyring
 from rag_service.opened import Opened
 from rag_service.redaction import redact
@@ -39,6 +39,7 @@ from rag_service.telemetry.shared_metrics import Worker
 from rag_service.wiring.desks import max_concurrent, max_queue, open_desk
 from rag_service.wiring.generators import generator_spec
 from rag_service.wiring.rerankers import reranker_spec
+from rag_service.wiring.stores import open_catalog
 
 logger = logging.getLogger("rag_service.cli")
 
@@ -63,17 +64,28 @@ def serve(
     """
     with errors_in_words():
         settings = load_settings(name=name, host=host, port=port, workers=workers, verify=verify, indexes=indexes)
-        catalog = Catalog(settings.indexes)
-        release = catalog.release(settings.name, catalog.active_id(settings.name))  # a missing or damaged one is said at once
+        catalog = open_catalog(settings)
+        release = _active(catalog, settings.name)  # a missing or damaged one is said at once
         doors = _doors(settings, release)
         configure_logging(settings.log_level, settings.log_format, log_questions=settings.log_questions)
-        _warn_of_settings_without_effect(settings, release)
+        if release is not None:
+            _warn_of_settings_without_effect(settings, release)
         with _listening(settings) as listener:
             if settings.workers > 1:
                 raise typer.Exit(_run_workers(settings, catalog, listener, doors))
             problem = _run(settings, catalog, listener, doors)
         if problem is not None:
             fail(problem)
+
+
+def _active(catalog: Catalog, name: str) -> Release | None:
+    """None where a database is away, which the server waits for."""
+    try:
+        return catalog.release(name, catalog.active_id(name))
+    except StorageFailed:
+        if not catalog.shares:
+            raise
+        return None
 
 
 def _run_workers(settings: Settings, catalog: Catalog, listener: socket.socket, doors: Doors) -> int:
@@ -161,7 +173,7 @@ def _listening(settings: Settings) -> socket.socket:
     return listener
 
 
-def _doors(settings: Settings, release: Release) -> Doors:
+def _doors(settings: Settings, release: Release | None) -> Doors:
     """Raises `InvalidSettings` for an address that everybody can reach while nobody needs a key, and for what cannot be meant."""
     if settings.keys is not None and not settings.keys.is_file():
         raise InvalidSettings(

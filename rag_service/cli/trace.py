@@ -10,7 +10,6 @@ from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
-from rag_service.catalog import Catalog
 from rag_service.cli import ledger
 from rag_service.cli.compare import print_comparison, print_set
 from rag_service.cli.ledger import LedgerOption, newest_answer, opened_records
@@ -25,6 +24,7 @@ from rag_service.redaction import redact
 from rag_service.replay import Replay
 from rag_service.settings import load_settings
 from rag_service.wiring.releases import open_release
+from rag_service.wiring.stores import open_catalog
 
 app = typer.Typer(no_args_is_help=True, help="Look at the answers that were given, make them again, compare them.")
 ledger.add_commands(app)
@@ -162,7 +162,7 @@ def compare(
             return
         texts = read_texts(questions)
         settings = load_settings(name=name, indexes=indexes)
-        catalog = Catalog(settings.indexes)
+        catalog = open_catalog(settings)
         first, second = (open_release(settings, catalog, settings.name, catalog.release(settings.name, one)).pipeline for one in (a, b))
         print_set(compared(first, second, texts), texts)
 

@@ -7,7 +7,6 @@ are enough. A tie at the cut is seen whole, or every permitted row is compared.
 
 import hashlib
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -15,16 +14,8 @@ import numpy.typing as npt
 from rag_service.database import Connection, Database
 from rag_service.errors import Damaged, Mismatch
 from rag_service.ranking import ordered
+from rag_service.stores.pgvector_parameters import EF_CONSTRUCTION, EF_SEARCH, LINKS, Search
 from rag_service.types import Matrix, Positions, Selection, Vector
-
-Search = Literal["exact", "hnsw"]
-
-EXACT_ROWS = 20_000
-"""Above this a table gets a graph: comparing 20,000 × 384 takes 12 ms of the server's CPU (`benchmarks/postgres.py`)."""
-LINKS = 32
-EF_CONSTRUCTION = 200
-EF_SEARCH = 200
-"""Links per node and candidate lists, at build and at search."""
 
 _READ = "search"
 _TIE_MARGIN = 16
@@ -45,17 +36,6 @@ _NEAREST = "SELECT position, -(embedding <#> %s::vector) AS score FROM rag.{tabl
 _BY_COMPARING = "score DESC, position"
 _BY_GRAPH = "embedding <#> %s::vector"
 _PERMITTED = "get_bit(%s, position) = 1"
-
-
-def search_for(rows: int) -> Search:
-    return "exact" if rows <= EXACT_ROWS else "hnsw"
-
-
-def parameters(rows: int) -> dict[str, str | int]:
-    """What decides what is found, beside the vectors."""
-    search = search_for(rows)
-    graph = {"links": LINKS, "ef_construction": EF_CONSTRUCTION, "ef_search": EF_SEARCH} if search == "hnsw" else {}
-    return {"search": search, **graph}
 
 
 def make_vectors(connection: Connection, table: str, batches: Iterable[Matrix], *, dimension: int, search: Search) -> None:

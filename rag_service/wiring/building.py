@@ -4,6 +4,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
+from typing import Literal
 
 from rag_service import loading, normalise
 from rag_service.build import Built, Recipe, build_index
@@ -45,7 +46,7 @@ def build(
         chunker=make_chunker(embedder.tokenizer, parameters),
         chunker_part=describe(parameters, encoder_digest=embedder.digest),
         loader_part=_loader_part(limits),
-        store=settings.store,
+        store="pgvector" if catalog.shares else _kind(settings),
         languages=settings.languages,
         keep_embeddings=settings.keep_embeddings,
     )
@@ -61,6 +62,15 @@ def build(
     folder = catalog.encoder_folder(short_id(embedder.digest))
     with RayCluster.open(ray, folder, threads=settings.build_threads, tell=tell) as cluster:
         return build_index(catalog, name, documents, replace(recipe, elsewhere=cluster), source=source, progress=progress)
+
+
+def _kind(settings: Settings) -> Literal["auto", "flat", "hnsw", "ivf"]:
+    """An index that is built apart from the database, as by an evaluation, is as it is by default."""
+    match settings.store:
+        case "flat" | "hnsw" | "ivf" as kind:
+            return kind
+        case _:
+            return "auto"
 
 
 def _loader_part(limits: LoadLimits) -> Part:

@@ -3,7 +3,6 @@
 import logging
 import os
 from collections.abc import Callable
-from pathlib import Path
 
 from rag_service.answer_cache import AnswerCache
 from rag_service.archive import Archive
@@ -13,7 +12,6 @@ from rag_service.deployment import Deployment
 from rag_service.desk import Desk
 from rag_service.errors import NotFound, RagError, ReleaseUnavailable
 from rag_service.kept import Retention
-from rag_service.ledger.sqlite import SqliteLedger
 from rag_service.opened import Opened, Report
 from rag_service.pinned import Pinned
 from rag_service.ports import Ledger
@@ -26,8 +24,10 @@ from rag_service.settings import Settings
 from rag_service.shelf import Shelf
 from rag_service.wiring.activating import IndexSwitching
 from rag_service.wiring.encoders import Encoders
+from rag_service.wiring.generators import generator_spec
 from rag_service.wiring.releases import deployment_of, open_chunks, open_release, remember
 from rag_service.wiring.replaying import Artefacts
+from rag_service.wiring.stores import open_ledger
 
 logger = logging.getLogger("rag_service.wiring")
 
@@ -49,7 +49,7 @@ def open_desk(settings: Settings, catalog: Catalog) -> Desk:
             remember(catalog, name, opened)
         return opened
 
-    recorder, service = recorder_of(settings), Service(lambda: catalog.active_id(name), open_active)
+    recorder, service = recorder_of(settings), Service(catalog.follow(name), open_active, patient=catalog.shares)
     return Desk(
         service,
         cache=AnswerCache(settings.cache_mib * 2**20),
@@ -80,7 +80,7 @@ def recorder_of(settings: Settings) -> Recorder:
     """Opens nothing yet."""
     days, mib = settings.ledger_max_days, settings.ledger_max_mib
     return Recorder(
-        None if settings.records == "off" else SqliteLedger(ledger_path(settings)),
+        None if settings.records == "off" else open_ledger(settings),
         content="digest" if settings.records == "digest" else "full",
         strict=settings.ledger_strict,
         retention=Retention(max_age_s=days * 86_400 if days else None, max_bytes=mib * 2**20 if mib else None),
@@ -90,13 +90,9 @@ def recorder_of(settings: Settings) -> Recorder:
 def recorded_lineages(settings: Settings) -> list[Lineage]:
     """Of the records that are kept; none where there is no ledger. Raises what reading it raises: then nobody knows what they need."""
     try:
-        return SqliteLedger(ledger_path(settings)).lineages()
+        return open_ledger(settings).lineages()
     except NotFound:
         return []
-
-
-def ledger_path(settings: Settings) -> Path:
-    return settings.ledger or settings.indexes / "ledger.sqlite"
 
 
 def _opener(settings: Settings, catalog: Catalog, deployment: Deployment, encoders: Encoders) -> Callable[[str], Pipeline]:
@@ -119,11 +115,15 @@ def _opener(settings: Settings, catalog: Catalog, deployment: Deployment, encode
     return open_pinned
 
 
-def max_concurrent(settings: Settings, release: Release) -> int:
-    """Answers that one worker makes at once: as set, otherwise its share of the cores, or many where they wait for a provider's model."""
+def max_concurrent(settings: Settings, release: Release | None) -> int:
+    """Answers that one worker makes at once: as set, otherwise its share of the cores, or many where they wait for a provider's model.
+
+    Without a release, as what is set would make one.
+    """
     if settings.max_concurrent is not None:
         return settings.max_concurrent
-    remote = release.generator.spec != "extractive" and not release.generator.spec.startswith("llamacpp:")
+    spec = release.generator.spec if release is not None else generator_spec(settings)
+    remote = spec != "extractive" and not spec.startswith("llamacpp:")
     return _CONCURRENT_REMOTE if remote else max(len(os.sched_getaffinity(0)) // settings.workers, 1)
 
 

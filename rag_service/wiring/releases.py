@@ -4,6 +4,7 @@ import logging
 import weakref
 from collections.abc import Callable
 from contextlib import ExitStack, closing
+from functools import partial
 from pathlib import Path
 from typing import Literal, TypeVar
 
@@ -27,13 +28,13 @@ from rag_service.retrieval import Retriever
 from rag_service.settings import Settings
 from rag_service.stored import Scalar, verify_files
 from rag_service.stores.chunks import SqliteChunks
-from rag_service.stores.faiss import open_store
 from rag_service.stores.neighbours import open_neighbours
 from rag_service.stores.sentences import SentenceArrays
 from rag_service.verified import verified_version
 from rag_service.wiring.encoders import Encoders, embedder_of
 from rag_service.wiring.generators import generator_options, generator_spec, open_generator
 from rag_service.wiring.rerankers import chosen_reranker, open_reranker
+from rag_service.wiring.stores import open_vectors
 
 LEAST_CANARY_COSINE = 0.995
 """What a stored vector and the encoder's vector of the same text must reach. The same encoder on the same kind of machine gives 1.0; the
@@ -120,7 +121,8 @@ def open_release(
         manifest, facts = proved("manifest", report, lambda: _verified_manifest(catalog, name, release, verify))
         embedder = proved("encoder", report, lambda: _warm(encoders.of(manifest)))
         reranker = open_reranker(release.reranker) if release.reranker else None
-        retriever = proved("index", report, lambda: _open_index(folder, manifest, embedder, release, reranker, resources))
+        vectors = partial(open_vectors, catalog, name, folder, manifest, full=verify == "full")
+        retriever = proved("index", report, lambda: _open_index(vectors(), folder, manifest, embedder, release, reranker, resources))
         proved("canary", report, lambda: _check_canary(embedder, retriever.store, retriever.chunks, sampled_chunks))
         template = load_template(f"{release.prompt.name}/{release.prompt.version}")
         opening = open_generator(release.generator.spec, release.generator.options, embedder)
@@ -208,9 +210,14 @@ def _warm(embedder: Embedder) -> Embedder:
 
 
 def _open_index(
-    folder: Path, manifest: Manifest, embedder: Embedder, release: Release, reranker: Reranker | None, resources: ExitStack
+    store: VectorStore,
+    folder: Path,
+    manifest: Manifest,
+    embedder: Embedder,
+    release: Release,
+    reranker: Reranker | None,
+    resources: ExitStack,
 ) -> Retriever:
-    store = open_store(folder, manifest.store.kind)
     chunks = resources.enter_context(closing(SqliteChunks.open(folder / CHUNKS_FILE)))
     if store.dimension != embedder.dimension:
         raise Mismatch(

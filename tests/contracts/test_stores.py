@@ -14,7 +14,8 @@ from rag_service.database import Database
 from rag_service.ports import VectorStore
 from rag_service.stores.faiss import FaissStore, Kind, open_store, write_faiss, write_store
 from rag_service.stores.memory import MemoryStore
-from rag_service.stores.pgvector import PgvectorStore, Search, make_vectors
+from rag_service.stores.pgvector import PgvectorStore, make_vectors
+from rag_service.stores.pgvector_parameters import Search
 from rag_service.stores.selections import selection_of
 from rag_service.types import Matrix, Selection
 from tests.postgres.server import database
