@@ -69,7 +69,7 @@ class Database:
     @contextmanager
     def reading(self, doing: str) -> Iterator[Connection]:
         """Each statement by itself, or within `connection.transaction()`. Raises `StorageFailed`, `Damaged`, or `Unwritten`."""
-        with self._errors(doing), self._pooled().connection() as connection:
+        with self._errors(doing), self._pooled(doing).connection() as connection:
             yield connection
 
     def fetched(self, doing: str, query: LiteralString, values: Sequence[object] | Mapping[str, object] = ()) -> Rows:
@@ -104,10 +104,18 @@ class Database:
         if pool is not None and self._pid == os.getpid():
             pool.close()
 
-    def _pooled(self) -> "ConnectionPool[Connection]":
+    def _pooled(self, doing: str) -> "ConnectionPool[Connection]":
+        """Where there was no connection before, or none could be made, one is tried first: the pool would wait, and not say why."""
         with self._lock:
             if self._away is not None and time.monotonic() < self._away[0]:
                 raise self._away[1]
+            if self._pool is None or self._away is not None or self._pid != os.getpid():
+                try:
+                    psycopg.connect(**self._parts).close()
+                except psycopg.Error as error:
+                    self._away = (time.monotonic() + _LEFT_ALONE_S, self._translated(error, doing))  # nobody waits for another
+                    raise
+                self._away = None
             if self._pool is None or self._pid != os.getpid():  # threads and connections of a parent are none of ours
                 self._pool, self._pid = self._new_pool(), os.getpid()
             return self._pool
@@ -146,13 +154,11 @@ class Database:
         """Turns what psycopg raises into our errors; none of them holds a password."""
         try:
             yield
-        except PoolTimeout as error:
-            away = self._translated(self._last_problem or error, doing)
-            with self._lock:
-                self._away = (time.monotonic() + _LEFT_ALONE_S, away)
-            raise away from error
         except psycopg.Error as error:
-            raise self._translated(error, doing) from error
+            translated = self._translated((isinstance(error, PoolTimeout) and self._last_problem) or error, doing)
+            if isinstance(error, PoolTimeout):
+                self._away = (time.monotonic() + _LEFT_ALONE_S, translated)
+            raise translated from error
 
     def _translated(self, error: psycopg.Error, doing: str) -> RagError:
         code = error.sqlstate or ""

@@ -59,5 +59,6 @@ def check_tables(connection: Connection) -> None:
 
 
 def _is_there(connection: Connection) -> bool:
-    [(found,)] = connection.execute("SELECT to_regclass('rag.ledger') IS NOT NULL").fetchall()
-    return bool(found)
+    """By a query: what the server remembers of names may be older than a lock that was waited for."""
+    query = "SELECT 1 FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace WHERE n.nspname = 'rag' AND c.relname = 'ledger'"
+    return bool(connection.execute(query).fetchall())

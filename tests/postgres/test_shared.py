@@ -1,0 +1,202 @@
+"""An index in PostgreSQL, as several machines use it: each with a folder of its own, and nothing in it at first."""
+
+import json
+import shutil
+from collections.abc import Callable, Iterator
+from http.client import HTTPConnection
+from pathlib import Path
+from subprocess import Popen
+from typing import Any
+
+import pytest
+
+from rag_service.catalog import Catalog
+from rag_service.database import Database
+from rag_service.errors import Damaged, Mismatch
+from rag_service.question import Question
+from rag_service.settings import Settings, load_settings
+from rag_service.wiring.activating import activate
+from rag_service.wiring.releases import make_release, open_release
+from rag_service.wiring.stores import open_catalog
+from tests.conftest import Outcome
+from tests.doubles import HOLIDAYS
+from tests.postgres.server import PASSWORD, database
+from tests.processes import ServerProcess
+
+
+class Machine:
+    """A folder of its own, and the database of all."""
+
+    def __init__(self, folder: Path, url: str) -> None:
+        self.settings: Settings = load_settings({}, indexes=folder / "indexes", store=url, name="handbook")
+        self.catalog: Catalog = open_catalog(self.settings)
+        self.folder = folder
+        self.environ = {"RAG_STORE": url, "RAG_INDEXES": str(folder / "indexes"), "RAG_NAME": "handbook"}
+
+    def activate(self, version: str, **changed: object) -> str:
+        settings = self.settings.model_copy(update=changed)
+        release = make_release(settings, self.catalog, "handbook", version)
+        activate(settings, self.catalog, "handbook", release, who="test")
+        return release.id
+
+    def ask(self) -> Any:
+        release = self.catalog.release("handbook", self.catalog.active_id("handbook"))
+        return open_release(self.settings, self.catalog, "handbook", release).pipeline.ask(Question(HOLIDAYS))
+
+
+@pytest.fixture
+def url(tmp_path: Path) -> str:
+    return database(tmp_path)
+
+
+@pytest.fixture
+def builder(tmp_path: Path, encoder_folder: Path, url: str) -> Machine:
+    """Has the encoder, and nothing else."""
+    (tmp_path / "one" / "indexes").mkdir(parents=True)
+    shutil.copytree(encoder_folder, tmp_path / "one" / "indexes" / "encoders" / encoder_folder.name)
+    return Machine(tmp_path / "one", url)
+
+
+@pytest.fixture
+def build_there(builder: Machine, handbook: Path) -> Callable[[], str]:
+    from rag_service.wiring.building import build
+    from tests.conftest import SilentProgress
+
+    return lambda: build(builder.settings, builder.catalog, "handbook", str(handbook), SilentProgress()).manifest.version
+
+
+def test_a_machine_without_any_file_answers_as_the_one_that_built(
+    builder: Machine, build_there: Callable[[], str], tmp_path: Path, url: str, pipeline: Any
+) -> None:
+    builder.activate(build_there())
+    replica = Machine(tmp_path / "two", url)
+    first, second, local = builder.ask(), replica.ask(), pipeline.ask(Question(HOLIDAYS))
+    for made in (second, local):
+        assert (made.answer, made.confidence) == (first.answer, first.confidence)
+        assert [(hit.chunk.id, hit.score) for hit in made.hits] == [(hit.chunk.id, hit.score) for hit in first.hits]
+    assert [stage.digest for stage in second.stages] == [stage.digest for stage in first.stages]
+    assert not list(replica.folder.rglob("*.faiss"))
+    assert not [path for path in replica.folder.rglob(".building-*")]
+
+
+def test_the_same_documents_give_the_version_that_is_there(builder: Machine, build_there: Callable[[], str]) -> None:
+    version = build_there()
+    assert build_there() == version
+    assert builder.catalog.versions("handbook") == [version]
+
+
+def test_files_that_were_changed_in_the_database_are_not_used(build_there: Callable[[], str], tmp_path: Path, url: str) -> None:
+    version = build_there()
+    with Database(url).writing("write to") as connection:
+        connection.execute("UPDATE rag.files SET body = set_byte(body, 5, get_byte(body, 5) # 1) WHERE path = 'chunks.sqlite' AND part = 0")
+    replica = Machine(tmp_path / "two", url)
+    with pytest.raises(Damaged, match=r"chunks\.sqlite"):
+        replica.catalog.version_folder("handbook", version)
+    assert not (replica.folder / "indexes" / "handbook" / "versions" / version).exists()
+
+
+def test_no_file_of_the_database_leaves_its_folder(build_there: Callable[[], str], tmp_path: Path, url: str) -> None:
+    version = build_there()
+    with Database(url).writing("write to") as connection:
+        connection.execute("UPDATE rag.files SET path = '../../../escaped' WHERE path = 'chunks.sqlite'")
+    with pytest.raises(Damaged, match="escaped"):
+        Machine(tmp_path / "two", url).catalog.version_folder("handbook", version)
+    assert not list(tmp_path.rglob("escaped"))
+
+
+def test_vectors_that_were_changed_are_not_activated_and_a_build_puts_them_right(
+    builder: Machine, build_there: Callable[[], str], url: str
+) -> None:
+    version = build_there()
+    with Database(url).writing("write to") as connection:
+        connection.execute(
+            "UPDATE rag.vectors_1 SET embedding = (SELECT embedding FROM rag.vectors_1 WHERE position = 1) WHERE position = 0"
+        )
+    with pytest.raises(Damaged, match="vectors"):
+        builder.activate(version)
+    assert build_there() == version
+    builder.activate(version)
+    assert builder.ask().answer
+
+
+def test_an_index_in_a_database_is_not_opened_without_it(builder: Machine, build_there: Callable[[], str]) -> None:
+    version = build_there()
+    files = Catalog(builder.catalog.root)
+    release = make_release(builder.settings, files, "handbook", version)
+    with pytest.raises(Mismatch, match="in a database"):
+        open_release(builder.settings, files, "handbook", release)
+
+
+def test_a_role_that_may_only_use_the_tables_is_enough_to_serve(
+    builder: Machine, build_there: Callable[[], str], tmp_path: Path, url: str
+) -> None:
+    """As docs/postgres.md sets it up."""
+    builder.activate(build_there())
+    role = f"reader_{url.rpartition('/')[2]}"
+    with Database(url).writing("write to") as connection:
+        for statement in (
+            f"CREATE ROLE {role} LOGIN PASSWORD 'narrow'",
+            f"GRANT USAGE ON SCHEMA rag TO {role}",
+            f"GRANT SELECT ON ALL TABLES IN SCHEMA rag TO {role}",
+        ):
+            connection.execute(statement.encode())
+    place = url.rpartition("@")[2]
+    replica = Machine(tmp_path / "two", f"postgresql://{role}:narrow@{place}")
+    assert replica.ask().answer == builder.ask().answer
+    with pytest.raises(Exception, match="permission denied"):
+        replica.catalog.activate(
+            "handbook", make_release(replica.settings, replica.catalog, "handbook", replica.catalog.versions("handbook")[0])
+        )
+
+
+def test_a_wrong_password_is_said_and_never_shown(tmp_path: Path, url: str, cli: Callable[..., Outcome]) -> None:
+    wrong = url.replace("s3cret", "wr0ngsecret")
+    for arguments in (("index", "list"), ("trace", "list"), ("ask", "What?"), ("config", "show"), ("index", "build", str(tmp_path))):
+        done = cli(*arguments, RAG_STORE=wrong, RAG_INDEXES=str(tmp_path / "i"))
+        if arguments[0] != "config":
+            assert done.code != 0
+        assert "wr0ngsecret" not in done.out + done.err
+        assert PASSWORD not in done.out + done.err
+    assert "password authentication failed" in cli("index", "list", RAG_STORE=wrong).err
+
+
+@pytest.mark.parametrize("bad", ["postgresql:/u:topsecret@h/d", "postgres://u:topsecret@h:port/d", "postgresql://u:top secret@h/d?what=1"])
+def test_a_url_that_cannot_be_read_is_not_repeated(bad: str, cli: Callable[..., Outcome]) -> None:
+    done = cli("index", "list", RAG_STORE=bad)
+    assert done.code != 0
+    assert "secret" not in done.out + done.err
+
+
+@pytest.fixture
+def two_servers(
+    builder: Machine, build_there: Callable[[], str], tmp_path: Path, url: str, start: Callable[..., "Popen[str]"]
+) -> Iterator[list[ServerProcess]]:
+    builder.activate(build_there())
+    machines = [builder, Machine(tmp_path / "two", url)]
+    servers = [ServerProcess(start("serve", "--port", "0", environ=machine.environ)) for machine in machines]
+    yield servers
+    assert [server.end() for server in servers] == [0, 0]
+
+
+def asked(server: ServerProcess) -> Any:
+    connection = HTTPConnection("127.0.0.1", server.port, timeout=30)
+    connection.request("POST", "/ask", json.dumps({"question": HOLIDAYS}), {"content-type": "application/json"})
+    reply = connection.getresponse()
+    body = json.loads(reply.read())
+    connection.close()
+    assert reply.status == 200, body
+    return body
+
+
+def test_two_servers_on_one_database_agree_on_what_is_served_and_on_one_chain(two_servers: list[ServerProcess], builder: Machine) -> None:
+    first = [asked(server)["trace"]["release"]["id"] for server in two_servers]
+    other = builder.activate(builder.catalog.versions("handbook")[0], top_k=3)
+    for server in two_servers:
+        for _ in range(100):
+            if asked(server)["trace"]["release"]["id"] == other:
+                break
+        else:
+            raise AssertionError("a server did not follow")
+    assert set(first) != {other}
+    receipts = [asked(server)["trace"]["receipt"]["seq"] for server in two_servers * 3]
+    assert receipts == list(range(receipts[0], receipts[0] + 6))
