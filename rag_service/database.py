@@ -9,7 +9,7 @@ import os
 import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from typing import Any, LiteralString
 
 import psycopg
@@ -18,6 +18,7 @@ from psycopg.rows import TupleRow
 from psycopg_pool import ConnectionPool, PoolTimeout
 
 from rag_service.errors import Damaged, InvalidSettings, RagError, StorageFailed
+from rag_service.overdue import Overdue
 
 logging.getLogger("psycopg.pool").setLevel(logging.CRITICAL)  # each failed try; our errors say it once
 
@@ -36,6 +37,7 @@ WRITE_MS = 10_000
 """The longest that one statement may write, or wait for a standby to confirm a commit."""
 LOCK_MS = 5_000
 """How long to wait for another process that is writing."""
+_CANCEL_S = 2.0
 _LEFT_ALONE_S = 1.0
 """After a failure to connect, for this long nobody waits for another."""
 _UNDEFINED = frozenset({"42P01", "3F000"})  # a table, a schema: nothing was ever written
@@ -62,6 +64,7 @@ class Database:
         self._lock = threading.Lock()
         self._pool: ConnectionPool[Connection] | None = None
         self._pid = 0
+        self._overdue = Overdue()
         self._away: tuple[float, RagError] | None = None
         self._last_problem: psycopg.Error | None = None
         self.shown = shown(url)
@@ -69,7 +72,7 @@ class Database:
     @contextmanager
     def reading(self, doing: str) -> Iterator[Connection]:
         """Each statement by itself, or within `connection.transaction()`. Raises `StorageFailed`, `Damaged`, or `Unwritten`."""
-        with self._errors(doing), self._pooled(doing).connection() as connection:
+        with self._errors(doing), self._pooled(doing).connection() as connection, self._bounded(connection, _READ_MS):
             yield connection
 
     def fetched(self, doing: str, query: LiteralString, values: Sequence[object] | Mapping[str, object] = ()) -> Rows:
@@ -90,13 +93,22 @@ class Database:
         """A transaction on a connection of its own, on the disk when the block is over. An unhurried one may take hours."""
         connection = self.connect(doing)
         try:
-            with connection.transaction(doing) as transaction:
+            with connection.transaction(doing, unhurried=unhurried) as transaction:
                 if unhurried:
                     transaction.execute("SET LOCAL statement_timeout = 0")
                     transaction.execute("SET LOCAL idle_in_transaction_session_timeout = 0")
                 yield transaction
         finally:
             connection.close()
+
+    def _bounded(self, connection: Connection, milliseconds: int) -> AbstractContextManager[None]:
+        """A little longer than the server itself may take."""
+
+        def give_up() -> None:
+            with suppress(psycopg.Error):
+                connection.cancel_safe(timeout=_CANCEL_S)
+
+        return self._overdue.watching(milliseconds / 1000 + _CANCEL_S, connection.fileno(), give_up)
 
     def close(self) -> None:
         with self._lock:
@@ -192,11 +204,11 @@ class WritingConnection:
         connection.add_notice_handler(self._noticed)
 
     @contextmanager
-    def transaction(self, doing: str) -> Iterator[Connection]:
+    def transaction(self, doing: str, *, unhurried: bool = False) -> Iterator[Connection]:
         """Raises what `reading` raises, also where a standby that must confirm the commit did not: it could be lost with this server."""
         with self._database._errors(doing):
-            self._warnings.clear()
-            with self._connection.transaction():
+            bounded = nullcontext() if unhurried else self._database._bounded(self._connection, WRITE_MS)
+            with bounded, self._connection.transaction():
                 yield self._connection
                 self._warnings.clear()  # what matters is what the commit says
         if self._warnings:

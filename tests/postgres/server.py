@@ -58,7 +58,8 @@ def free_port() -> int:
 class PostgresServer:
     """One data folder, and the server on it. `start` and `kill` may follow one another."""
 
-    def __init__(self, *, durable: bool = False, settings: tuple[str, ...] = (), data: Path | None = None) -> None:
+    def __init__(self, *, durable: bool = False, settings: tuple[str, ...] = (), data: Path | None = None, new: bool = False) -> None:
+        """On a folder `data` that is there; or is made, where it is `new` or not given."""
         self.folder = data.parent if data else Path(tempfile.mkdtemp(prefix="pg-", dir="/tmp"))
         self.data = data or self.folder / "data"
         self.port = free_port()
@@ -66,7 +67,7 @@ class PostgresServer:
         self._bin = binaries()
         self._settings = (*_SETTINGS, *(() if durable else _QUICK), *settings)
         self._process: subprocess.Popen[bytes] | None = None
-        if data is None:
+        if data is None or new:
             self._own(self.folder)
             self._make()
 
@@ -127,10 +128,16 @@ class PostgresServer:
         """At once, but in order."""
         self._end(signal.SIGINT)
 
+    @property
+    def runs(self) -> bool:
+        return self._process is not None and self._process.poll() is None
+
     def pause(self, number: int = signal.SIGSTOP) -> None:
-        """The whole group: connections stay open, and nobody answers."""
+        """With all its children: connections stay open, and nobody answers."""
         assert self._process is not None
-        os.killpg(self._process.pid, number)
+        children = Path(f"/proc/{self._process.pid}/task/{self._process.pid}/children").read_text().split()
+        for pid in (self._process.pid, *map(int, children)):
+            os.kill(pid, number)
 
     def remove(self) -> None:
         self._end(signal.SIGKILL)
