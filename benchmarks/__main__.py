@@ -11,6 +11,7 @@ from benchmarks import (
     metrics,
     million,
     otlp,
+    postgres,
     quality,
     questions,
     records,
@@ -28,6 +29,7 @@ BY_NAME = {
     "memory": memory.run,
     "metrics": metrics.run,
     "otlp": otlp.run,
+    "postgres": postgres.run,
     "records": records.run,
     "replays": replays.run,
 }

@@ -20,7 +20,8 @@ class _Watched:
     due_s: float
     give_up: Callable[[], None]
     descriptor: int
-    asked: bool = False
+    asked: socket.socket | None = None
+    """A second handle of the connection, from when the server was asked to give up: the first may be closed and its number be taken."""
 
 
 class Overdue:
@@ -44,7 +45,9 @@ class Overdue:
             yield
         finally:
             with self._changing:
-                self._watched.pop(key, None)
+                asked = self._watched.pop(key).asked
+                if asked is not None:
+                    asked.close()
 
     def _watch(self) -> None:
         while True:
@@ -54,15 +57,13 @@ class Overdue:
                 if not self._watched:
                     self._pid = 0
                     return
-                late = [one for one in self._watched.values() if one.due_s <= now_s and not one.asked]
+                late = [one for one in self._watched.values() if one.due_s <= now_s and one.asked is None]
                 for one in self._watched.values():
-                    if one.asked and one.due_s + _CUT_AFTER_S <= now_s:
-                        _cut(one.descriptor)  # under the lock: nobody else has this descriptor by now
+                    if one.asked is not None and one.due_s + _CUT_AFTER_S <= now_s:
+                        with suppress(OSError):
+                            one.asked.shutdown(socket.SHUT_RDWR)
+                for one in late:
+                    with suppress(OSError):
+                        one.asked = socket.socket(fileno=os.dup(one.descriptor))
             for one in late:
-                one.asked = True
                 threading.Thread(target=one.give_up, name="give-up", daemon=True).start()  # it may hang as well
-
-
-def _cut(descriptor: int) -> None:
-    with suppress(OSError), socket.socket(fileno=os.dup(descriptor)) as copy:
-        copy.shutdown(socket.SHUT_RDWR)

@@ -24,8 +24,10 @@ _MOST_THROUGH_GRAPH = 1_000
 """Rows that are fetched through the graph at most; to find more, all are compared."""
 _MOST_SCANNED = 40_000
 """Rows that one search looks at through the graph, permitted or not. Beyond, every permitted one is compared."""
-_COMPARED_AT_MOST = 10_000
-"""Of a selection that holds no more, every row is compared."""
+COMPARED_AT_MOST = 50_000
+"""Of a selection that holds no more, every row is compared: it costs less than finding them through the graph."""
+_BY_NUMBER_AT_MOST = 10_000
+"""Rows that are looked up by their numbers, where these are few of all; of more, a bitmap says which are permitted."""
 _PAGE = 5_000
 _COPY_BEGINS = b"PGCOPY\n\xff\r\n\0" + bytes(8)
 _COPY_ENDS = b"\xff\xff"
@@ -70,13 +72,16 @@ def _copied(batch: Matrix, first: int) -> bytes:
 class PgvectorStore:
     """Port `VectorStore`. Safe to search from several threads."""
 
-    def __init__(self, database: Database, table: str, *, rows: int, dimension: int, search: Search) -> None:
+    def __init__(
+        self, database: Database, table: str, *, rows: int, dimension: int, search: Search, compared_at_most: int = COMPARED_AT_MOST
+    ) -> None:
         """`table` is a name that `make_vectors` was given."""
         self._database = database
         self._table = table
         self._rows = rows
         self._dimension = dimension
         self._has_graph = search == "hnsw"
+        self._compared_at_most = compared_at_most
 
     def __len__(self) -> int:
         return self._rows
@@ -94,7 +99,9 @@ class PgvectorStore:
         if wanted <= 0:
             return np.empty(0, np.int64), np.empty(0, np.float32)
         with self._database.reading(_READ) as connection:
-            found = self._through_graph(connection, query, wanted, within) if self._has_graph and permitted > _COMPARED_AT_MOST else None
+            found = (
+                self._through_graph(connection, query, wanted, within) if self._has_graph and permitted > self._compared_at_most else None
+            )
             return found or self._exactly(connection, query, wanted, within)
 
     def _exactly(self, connection: Connection, query: Vector, wanted: int, within: Selection | None) -> tuple[Positions, Vector]:
@@ -103,7 +110,7 @@ class PgvectorStore:
         values: list[object] = [written(query)]
         which = "true"
         if within is not None and permitted < len(self):
-            few = permitted <= _COMPARED_AT_MOST and 8 * permitted < len(self)  # these are looked up by their numbers
+            few = permitted <= _BY_NUMBER_AT_MOST and 8 * permitted < len(self)  # these are looked up by their numbers
             which = "position = ANY(%s)" if few else _PERMITTED
             values.append(within.positions.astype(np.int32).tolist() if few else within.bitmap.tobytes())
         statement = _NEAREST.format(table=self._table, which=which, order=_BY_COMPARING).encode()

@@ -66,7 +66,7 @@ def in_postgres(rows: Matrix, search: Search, url: str) -> VectorStore:
         connection.execute("CREATE SCHEMA IF NOT EXISTS rag")
         connection.execute("CREATE EXTENSION IF NOT EXISTS vector")
         make_vectors(connection, table, [rows[:100], rows[100:]], dimension=DIMENSION, search=search)
-    return PgvectorStore(opened, table, rows=len(rows), dimension=DIMENSION, search=search)
+    return PgvectorStore(opened, table, rows=len(rows), dimension=DIMENSION, search=search, compared_at_most=MANY // 4)
 
 
 def store_of(rows: Matrix, kind: Kind, folder: Path) -> VectorStore:

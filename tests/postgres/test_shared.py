@@ -12,16 +12,17 @@ import pytest
 
 from rag_service.catalog import Catalog
 from rag_service.database import Database
-from rag_service.errors import Damaged, Mismatch
+from rag_service.errors import Damaged, Mismatch, StorageFailed
 from rag_service.question import Question
 from rag_service.settings import Settings, load_settings
 from rag_service.wiring.activating import activate
 from rag_service.wiring.releases import make_release, open_release
-from rag_service.wiring.stores import open_catalog
+from rag_service.wiring.stores import open_catalog, open_ledger
 from tests.conftest import Outcome
 from tests.doubles import HOLIDAYS
 from tests.postgres.server import PASSWORD, database
 from tests.processes import ServerProcess
+from tests.recorded import answer_id, entry
 
 
 class Machine:
@@ -127,26 +128,32 @@ def test_an_index_in_a_database_is_not_opened_without_it(builder: Machine, build
         open_release(builder.settings, files, "handbook", release)
 
 
-def test_a_role_that_may_only_use_the_tables_is_enough_to_serve(
+def test_a_role_that_makes_and_changes_nothing_but_records_is_enough_to_serve(
     builder: Machine, build_there: Callable[[], str], tmp_path: Path, url: str
 ) -> None:
     """As docs/postgres.md sets it up."""
-    builder.activate(build_there())
-    role = f"reader_{url.rpartition('/')[2]}"
+    version = build_there()
+    builder.activate(version)
+    open_ledger(builder.settings).check()
+    role = f"serving_{url.rpartition('/')[2]}"
     with Database(url).writing("write to") as connection:
         for statement in (
             f"CREATE ROLE {role} LOGIN PASSWORD 'narrow'",
             f"GRANT USAGE ON SCHEMA rag TO {role}",
             f"GRANT SELECT ON ALL TABLES IN SCHEMA rag TO {role}",
+            f"GRANT INSERT, UPDATE, DELETE ON rag.entries, rag.answers, rag.lineages, rag.feedback TO {role}",
         ):
             connection.execute(statement.encode())
-    place = url.rpartition("@")[2]
-    replica = Machine(tmp_path / "two", f"postgresql://{role}:narrow@{place}")
+    replica = Machine(tmp_path / "two", f"postgresql://{role}:narrow@{url.rpartition('@')[2]}")
     assert replica.ask().answer == builder.ask().answer
-    with pytest.raises(Exception, match="permission denied"):
-        replica.catalog.activate(
-            "handbook", make_release(replica.settings, replica.catalog, "handbook", replica.catalog.versions("handbook")[0])
-        )
+    with pytest.raises(StorageFailed, match="permission denied"):
+        replica.catalog.activate("handbook", make_release(replica.settings, replica.catalog, "handbook", version))
+    ledger = open_ledger(replica.settings)
+    ledger.check()
+    assert [ledger.add(entry(number)).result(timeout=20).seq for number in (1, 2)] == [1, 2]
+    assert ledger.erase_answers([answer_id(1)]) == 1
+    assert ledger.audit().flaws == ()
+    ledger.close()
 
 
 def test_a_wrong_password_is_said_and_never_shown(tmp_path: Path, url: str, cli: Callable[..., Outcome]) -> None:

@@ -7,7 +7,6 @@ import numpy as np
 import pytest
 
 from rag_service.errors import Damaged, Mismatch, StorageFailed
-from rag_service.stores import pgvector
 from rag_service.stores.memory import MemoryStore
 from rag_service.stores.pgvector import PgvectorStore, graph_settings, written
 from rag_service.types import Matrix
@@ -36,7 +35,7 @@ def test_a_tenth_is_found_through_the_graph_only_where_it_goes_on_searching(
     random = np.random.default_rng(41)
     queries = near(rows, 40, seed=42)
     selections = [permitting(random.choice(ROWS, ROWS // 10, replace=False), ROWS) for _ in queries]
-    monkeypatch.setattr(pgvector, "_COMPARED_AT_MOST", 0)  # so many could as well be compared one by one
+    monkeypatch.setattr(store, "_compared_at_most", 0)  # so many could as well be compared one by one
     assert recall(store, MemoryStore(rows), queries, selections) >= 0.95
     assert recall_by_hand(store, rows, queries, selections, "strict_order") >= 0.95
     assert recall_by_hand(store, rows, queries, selections, "off") < 0.75
