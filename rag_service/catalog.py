@@ -73,6 +73,9 @@ class Catalog:
         """Where it lies, for people."""
         return str(self.root)
 
+    def close(self) -> None:
+        """Closes connections, where there are any; what is asked next opens them again. A process that forks does so before."""
+
     def names(self) -> list[str]:
         """Indexes with at least one version, sorted."""
         if not self.root.is_dir():

@@ -51,6 +51,9 @@ class SharedCatalog(Catalog):
     def where(self) -> str:
         return self.database.shown
 
+    def close(self) -> None:
+        self.database.close()
+
     def names(self) -> list[str]:
         return [name for (name,) in self._read("SELECT DISTINCT name FROM rag.versions ORDER BY name")]
 

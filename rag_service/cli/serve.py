@@ -86,6 +86,8 @@ def _active(catalog: Catalog, name: str) -> Release | None:
         if not catalog.shares:
             raise
         return None
+    finally:
+        catalog.close()  # workers must not share its connections
 
 
 def _run_workers(settings: Settings, catalog: Catalog, listener: socket.socket, doors: Doors) -> int:

@@ -3,6 +3,7 @@
 import json
 import shutil
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from http.client import HTTPConnection
 from pathlib import Path
 from subprocess import Popen
@@ -207,3 +208,15 @@ def test_two_servers_on_one_database_agree_on_what_is_served_and_on_one_chain(tw
     assert set(first) != {other}
     receipts = [asked(server)["trace"]["receipt"]["seq"] for server in two_servers * 3]
     assert receipts == list(range(receipts[0], receipts[0] + 6))
+
+
+def test_workers_of_one_server_have_connections_of_their_own(
+    builder: Machine, build_there: Callable[[], str], start: Callable[..., "Popen[str]"]
+) -> None:
+    builder.activate(build_there())
+    server = ServerProcess(start("serve", "--port", "0", "--workers", "2", environ=builder.environ))
+    with ThreadPoolExecutor(4) as pool:
+        receipts = [reply["trace"]["receipt"]["seq"] for reply in pool.map(lambda _: asked(server), range(24))]
+    assert sorted(receipts) == list(range(1, 25))
+    assert server.end() == 0
+    assert not [line for line in server.said if "rror" in line]
