@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from http.client import HTTPConnection
@@ -215,6 +216,10 @@ def test_workers_of_one_server_have_connections_of_their_own(
 ) -> None:
     builder.activate(build_there())
     server = ServerProcess(start("serve", "--port", "0", "--workers", "2", environ=builder.environ))
+    for _ in range(300):
+        if all(any(f"worker {number} of 2 is ready" in line for line in server.said) for number in (1, 2)):
+            break
+        time.sleep(0.1)
     with ThreadPoolExecutor(4) as pool:
         receipts = [reply["trace"]["receipt"]["seq"] for reply in pool.map(lambda _: asked(server), range(24))]
     assert sorted(receipts) == list(range(1, 25))
