@@ -17,12 +17,12 @@ from rag_service.drift.folder import DriftFolder
 from rag_service.drift.reference import Reference
 from rag_service.drift.report import Report
 from rag_service.errors import InvalidInput
-from rag_service.ledger.sqlite import SqliteLedger
 from rag_service.records import Records
 from rag_service.settings import Settings, load_settings
-from rag_service.wiring.desks import ledger_path, records_of
+from rag_service.wiring.desks import records_of
 from rag_service.wiring.drifting import Span, make_report, reference_of_questions, reference_of_records
 from rag_service.wiring.releases import deployment_of
+from rag_service.wiring.stores import open_catalog, open_ledger
 
 app = typer.Typer(no_args_is_help=True, help="See whether what is asked, and what becomes of it, is still what it was.")
 
@@ -142,14 +142,14 @@ def exit_code(made: Report) -> int:
     return 0 if made.defined else EXIT_UNDECIDED
 
 
-def _opened(name: str | None, ledger_file: Path | None, indexes: Path | None) -> tuple[Settings, Catalog, DriftFolder]:
+def _opened(name: str | None, ledger_file: str | None, indexes: Path | None) -> tuple[Settings, Catalog, DriftFolder]:
     settings = load_settings(name=name, ledger=ledger_file, indexes=indexes)
-    catalog = Catalog(settings.indexes)
+    catalog = open_catalog(settings)
     return settings, catalog, DriftFolder(catalog.drift_folder(check_name(settings.name)))
 
 
 def _records(settings: Settings, catalog: Catalog) -> Records:
-    return records_of(settings, catalog, SqliteLedger(ledger_path(settings)), deployment=deployment_of(settings))
+    return records_of(settings, catalog, open_ledger(settings), deployment=deployment_of(settings))
 
 
 def _reference(settings: Settings, catalog: Catalog, folder: DriftFolder, identifier: str | None) -> Reference:
