@@ -163,11 +163,11 @@ class Settings(BaseModel):
     log_questions: bool = Field(False, description="Put questions into the log as well")
 
 
-def shown_value(value: object) -> str:
+def shown_value(value: object) -> object:
     """For people: of the URL of a database only where that is, and nothing of one that cannot be read."""
     text = str(value)
     if not text.startswith("postgres"):
-        return text
+        return value
     whole, _, query = text.partition("?")
     place = whole.removeprefix("postgresql://").removeprefix("postgres://").rpartition("@")[2]
     known = is_database_url(text) and "@" not in query and place.count(":") == place.count(",") + 1

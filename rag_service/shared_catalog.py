@@ -83,10 +83,13 @@ class SharedCatalog(Catalog):
         """Raises `NotFound`."""
         found = self._read("SELECT id FROM rag.versions WHERE name = %s AND version = %s", check_name(name), version)
         if not found:
-            raise NotFound(
-                f"there is no index version {version} of {name!r} in {self.where}", hint="`rag-service index list` shows what there is"
-            )
+            raise self._no_version(name, version)
         return _table(found[0][0])
+
+    def _no_version(self, name: str, version: str) -> NotFound:
+        return NotFound(
+            f"there is no index version {version} of {name!r} in {self.where}", hint="`rag-service index list` shows what there is"
+        )
 
     def holds(self, name: str, version: str) -> bool:
         """Reads all vectors: a build that comes to a version that is there puts it in order, where something is damaged."""
@@ -116,6 +119,20 @@ class SharedCatalog(Catalog):
             put_folder(connection, _of_version(name, manifest.version), staged, [*manifest.files, MANIFEST_FILE, BUILD_FILE])
             self._put_encoder(connection, manifest)
         return Catalog.publish(self, name, staged, manifest)
+
+    def copy_version(self, name: str, version: str, source: str) -> None:
+        """In one transaction. Nothing is read here: an activation compares files and vectors with the manifest."""
+        added = "INSERT INTO rag.versions (name, version, rows) SELECT %s, version, rows FROM rag.versions WHERE id = %s RETURNING id"
+        files = "INSERT INTO rag.files (owner, path, part, body) SELECT %s, path, part, body FROM rag.files WHERE owner = %s"
+        with self._writing(unhurried=True) as connection:
+            found = connection.execute("SELECT id FROM rag.versions WHERE name = %s AND version = %s", (source, version)).fetchall()
+            if not found:
+                raise self._no_version(source, version)
+            [(number,)] = connection.execute(added, (check_name(name), found[0][0])).fetchall()
+            original, copy = _table(found[0][0]), _table(number)
+            connection.execute(f"CREATE TABLE rag.{copy} (LIKE rag.{original} INCLUDING ALL)".encode())
+            connection.execute(f"INSERT INTO rag.{copy} SELECT * FROM rag.{original}".encode())
+            connection.execute(files, (_of_version(name, version), _of_version(source, version)))
 
     def _put_encoder(self, connection: Connection, manifest: Manifest) -> None:
         encoder = manifest.encoder.digest.removeprefix("sha256:")[:12]

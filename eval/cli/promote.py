@@ -15,7 +15,7 @@ from eval.decision import Decision, read_decision
 from eval.policy import Behaviours
 from eval.reports.legible import one_line
 from eval.runs import DECISION_FILE, DEFAULT_HOME, run_folder
-from rag_service.catalog import Catalog, check_name
+from rag_service.catalog import check_name
 from rag_service.console import BarProgress, err, errors_in_words, out
 from rag_service.errors import InvalidInput, RagError
 from rag_service.settings import load_settings
@@ -60,9 +60,10 @@ def promote(
         from eval.live_release import Live
         from eval.promote import plan
         from eval.promote import promote as promote_planned
+        from rag_service.wiring.stores import open_catalog
 
         settings = load_settings(name=name, indexes=indexes)
-        catalog = Catalog(settings.indexes)
+        catalog = open_catalog(settings)
         planned = plan(run_folder(home, run), settings, catalog, name=name)
         live = None if no_live else Live(url or f"http://127.0.0.1:{settings.port}", key)
         cases = _live_cases(planned.decision)
@@ -92,9 +93,10 @@ def rollback(
     """
     with errors_in_words(interrupted=lambda: "interrupted: what was served is still served"):
         from rag_service.wiring.activating import activate, earlier, this_person
+        from rag_service.wiring.stores import open_catalog
 
         settings = load_settings(name=name, indexes=indexes)
-        catalog = Catalog(settings.indexes)
+        catalog = open_catalog(settings)
         before = catalog.active_id(check_name(settings.name))
         release = earlier(catalog, settings.name, None)
         activate(settings, catalog, settings.name, release, who=this_person(), why=why, action="rollback", expected=before, told=_told)
@@ -106,9 +108,11 @@ def status(name: NameOption = None, home: HomeOption = DEFAULT_HOME, indexes: In
 
     Example: python -m eval status --name handbook
     """
+    from rag_service.wiring.stores import open_catalog  # loads FAISS, which reads OMP_NUM_THREADS then
+
     with errors_in_words():
         settings = load_settings(name=name, indexes=indexes)
-        catalog = Catalog(settings.indexes)
+        catalog = open_catalog(settings)
         served = catalog.active_id(check_name(settings.name))
         last = catalog.history(settings.name).transitions[-1]
     grid = Table.grid(padding=(0, 2))
