@@ -69,14 +69,14 @@ class SharedCatalog(Catalog):
         """Brings the files of the version, where this machine does not have them."""
         folder = Catalog.version_folder(self, name, version)
         if not (folder / MANIFEST_FILE).is_file():
-            bring_folder(self.database, _of_version(name, version), folder, verify_version)
+            bring_folder(self.database, owner_of_version(name, version), folder, verify_version)
         return folder
 
     def encoder_folder(self, encoder: str) -> Path:
         """Brings its files, where this machine does not have them."""
         folder = Catalog.encoder_folder(self, encoder)
         if not folder.is_dir():
-            bring_folder(self.database, _of_encoder(encoder), folder, self.verify_encoder)
+            bring_folder(self.database, owner_of_encoder(encoder), folder, self.verify_encoder)
         return folder
 
     def vectors_table(self, name: str, version: str) -> str:
@@ -84,7 +84,7 @@ class SharedCatalog(Catalog):
         found = self._read("SELECT id FROM rag.versions WHERE name = %s AND version = %s", check_name(name), version)
         if not found:
             raise self._no_version(name, version)
-        return _table(found[0][0])
+        return table_of(found[0][0])
 
     def _no_version(self, name: str, version: str) -> NotFound:
         return NotFound(
@@ -107,16 +107,16 @@ class SharedCatalog(Catalog):
 
     def publish(self, name: str, staged: Path, manifest: Manifest) -> Path:
         """All of it in one transaction; then the files under their name on this machine."""
-        table_of = "INSERT INTO rag.versions (name, version, rows) VALUES (%s, %s, %s) RETURNING id"
+        added = "INSERT INTO rag.versions (name, version, rows) VALUES (%s, %s, %s) RETURNING id"
         with self._writing(unhurried=True) as connection:
             require_pgvector(connection)
             for (old,) in connection.execute(
                 "DELETE FROM rag.versions WHERE name = %s AND version = %s RETURNING id", (name, manifest.version)
             ).fetchall():  # it was damaged: what cannot be served may go
-                connection.execute(f"DROP TABLE IF EXISTS rag.{_table(old)}".encode())
-            [(number,)] = connection.execute(table_of, (name, manifest.version, manifest.counts.chunks)).fetchall()
-            self.write_vectors(connection, _table(number), staged, manifest)
-            put_folder(connection, _of_version(name, manifest.version), staged, [*manifest.files, MANIFEST_FILE, BUILD_FILE])
+                connection.execute(f"DROP TABLE IF EXISTS rag.{table_of(old)}".encode())
+            [(number,)] = connection.execute(added, (name, manifest.version, manifest.counts.chunks)).fetchall()
+            self.write_vectors(connection, table_of(number), staged, manifest)
+            put_folder(connection, owner_of_version(name, manifest.version), staged, [*manifest.files, MANIFEST_FILE, BUILD_FILE])
             self._put_encoder(connection, manifest)
         return Catalog.publish(self, name, staged, manifest)
 
@@ -125,21 +125,23 @@ class SharedCatalog(Catalog):
         added = "INSERT INTO rag.versions (name, version, rows) SELECT %s, version, rows FROM rag.versions WHERE id = %s RETURNING id"
         files = "INSERT INTO rag.files (owner, path, part, body) SELECT %s, path, part, body FROM rag.files WHERE owner = %s"
         with self._writing(unhurried=True) as connection:
+            lock_encoders(connection)
             found = connection.execute("SELECT id FROM rag.versions WHERE name = %s AND version = %s", (source, version)).fetchall()
             if not found:
                 raise self._no_version(source, version)
             [(number,)] = connection.execute(added, (check_name(name), found[0][0])).fetchall()
-            original, copy = _table(found[0][0]), _table(number)
+            original, copy = table_of(found[0][0]), table_of(number)
             connection.execute(f"CREATE TABLE rag.{copy} (LIKE rag.{original} INCLUDING ALL)".encode())
             connection.execute(f"INSERT INTO rag.{copy} SELECT * FROM rag.{original}".encode())
-            connection.execute(files, (_of_version(name, version), _of_version(source, version)))
+            connection.execute(files, (owner_of_version(name, version), owner_of_version(source, version)))
 
     def _put_encoder(self, connection: Connection, manifest: Manifest) -> None:
         encoder = manifest.encoder.digest.removeprefix("sha256:")[:12]
         folder = Catalog.encoder_folder(self, encoder)
-        if manifest.encoder.embedder == "onnx" and folder.is_dir() and not has_folder(connection, _of_encoder(encoder)):
+        lock_encoders(connection)
+        if manifest.encoder.embedder == "onnx" and folder.is_dir() and not has_folder(connection, owner_of_encoder(encoder)):
             files = sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
-            put_folder(connection, _of_encoder(encoder), folder, files)
+            put_folder(connection, owner_of_encoder(encoder), folder, files)
 
     @contextmanager
     def building(self, name: str) -> Iterator[None]:
@@ -188,7 +190,7 @@ class SharedCatalog(Catalog):
         """In one transaction; of two that come at once, the second sees what the first did."""
         check_name(name)
         with self._writing() as connection:
-            connection.execute("SELECT pg_advisory_xact_lock(hashtextextended(%s, 0))", (f"rag activating {name}",))
+            lock_activations(connection, name)
             newest = connection.execute(
                 "SELECT seq, release FROM rag.transitions WHERE name = %s ORDER BY seq DESC LIMIT 1", (name,)
             ).fetchall()
@@ -267,13 +269,27 @@ def _add_release(connection: Connection, name: str, release: Release) -> None:
     connection.execute(insert, (check_name(name), release.id, release.canonical()))
 
 
-def _of_version(name: str, version: str) -> str:
+def lock_activations(connection: Connection, name: str) -> None:
+    """For a transaction: nobody changes meanwhile what an index serves."""
+    _lock(connection, f"rag activating {name}")
+
+
+def lock_encoders(connection: Connection) -> None:
+    """For a transaction: nobody counts meanwhile on an encoder that is there, or removes one."""
+    _lock(connection, "rag encoders")
+
+
+def _lock(connection: Connection, what: str) -> None:
+    connection.execute("SELECT pg_advisory_xact_lock(hashtextextended(%s, 0))", (what,))
+
+
+def owner_of_version(name: str, version: str) -> str:
     return f"version:{name}/{version}"
 
 
-def _of_encoder(encoder: str) -> str:
+def owner_of_encoder(encoder: str) -> str:
     return f"encoder:{encoder}"
 
 
-def _table(number: int) -> str:
+def table_of(number: int) -> str:
     return f"vectors_{number:d}"

@@ -126,6 +126,25 @@ def test_a_wrong_password_is_said_and_never_shown(tmp_path: Path, url: str, cli:
     assert "password authentication failed" in cli("index", "list", RAG_STORE=wrong).err
 
 
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("index", "push", "handbook", "file:///nowhere"), "neither pushed nor pulled"),
+        (("index", "pull", "handbook", "file:///nowhere"), "neither pushed nor pulled"),
+        (("trace", "backup", "copy.sqlite"), "pg_dump"),
+        (("trace", "migrate"), "one form only"),
+    ],
+)
+def test_what_is_about_files_says_so(
+    arguments: tuple[str, ...], said: str, builder: Machine, cli: Callable[..., Outcome], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    done = cli(*arguments, **builder.environ)
+    assert done.code != 0
+    assert said in " ".join(done.err.split())
+    assert not (tmp_path / "copy.sqlite").exists()
+
+
 @pytest.mark.parametrize("bad", ["postgresql:/u:topsecret@h/d", "postgres://u:topsecret@h:port/d", "postgresql://u:top secret@h/d?what=1"])
 def test_a_url_that_cannot_be_read_is_not_repeated(bad: str, cli: Callable[..., Outcome]) -> None:
     done = cli("index", "list", RAG_STORE=bad)
