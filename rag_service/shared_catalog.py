@@ -7,19 +7,19 @@ folder needs no look at the database again; what is not there is brought, and co
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from rag_service.catalog import ANYTHING, Catalog, activate_hint, check_id, check_name
+from rag_service.catalog import ANYTHING, ENCODERS_FOLDER, Catalog, activate_hint, check_id, check_name
 from rag_service.database import Connection, Database, Rows, Unwritten
 from rag_service.errors import Conflict, Damaged, NotFound, RagError
 from rag_service.history import EMPTY, Action, History, Transition
 from rag_service.manifest import BUILD_FILE, MANIFEST_FILE, Manifest, read_manifest, verify_version
 from rag_service.release import Release
 from rag_service.shared_files import bring_folder, has_folder, put_folder
-from rag_service.shared_schema import make_tables, require_pgvector
+from rag_service.shared_schema import make_tables, require_building
 from rag_service.stored import addressed
 
 _READ, _WRITE = "read", "write to"
@@ -109,7 +109,6 @@ class SharedCatalog(Catalog):
         """All of it in one transaction; then the files under their name on this machine."""
         added = "INSERT INTO rag.versions (name, version, rows) VALUES (%s, %s, %s) RETURNING id"
         with self._writing(unhurried=True) as connection:
-            require_pgvector(connection)
             for (old,) in connection.execute(
                 "DELETE FROM rag.versions WHERE name = %s AND version = %s RETURNING id", (name, manifest.version)
             ).fetchall():  # it was damaged: what cannot be served may go
@@ -145,17 +144,23 @@ class SharedCatalog(Catalog):
 
     @contextmanager
     def building(self, name: str) -> Iterator[None]:
-        """On this machine, and for an index on all others too, as long as the connection lasts."""
-        with Catalog.building(self, name):
-            connection = self.database.connect(_WRITE)
-            try:
-                with connection.alone(_WRITE) as held:
-                    [(free,)] = held.execute("SELECT pg_try_advisory_lock(hashtextextended(%s, 0))", (f"rag building {name}",)).fetchall()
-                if not free:
-                    raise Conflict(f"another process is already building {name!r}", hint="wait until it has ended, then try again")
-                yield
-            finally:
-                connection.close()
+        """On this machine, and for an index on all others too, as long as the connection lasts. Raises what `require_building` raises."""
+        with Catalog.building(self, name), nullcontext() if name == ENCODERS_FOLDER else self._building_anywhere(name):
+            yield
+
+    @contextmanager
+    def _building_anywhere(self, name: str) -> Iterator[None]:
+        with self._writing() as transaction:
+            require_building(transaction)
+        connection = self.database.connect(_WRITE)
+        try:
+            with connection.alone(_WRITE) as held:
+                [(free,)] = held.execute("SELECT pg_try_advisory_lock(hashtextextended(%s, 0))", (f"rag building {name}",)).fetchall()
+            if not free:
+                raise Conflict(f"another process is already building {name!r}", hint="wait until it has ended, then try again")
+            yield
+        finally:
+            connection.close()
 
     def add_release(self, name: str, release: Release) -> None:
         with self._writing() as connection:

@@ -115,6 +115,26 @@ def test_a_role_that_makes_and_changes_nothing_but_records_is_enough_to_serve(
     ledger.close()
 
 
+def test_what_a_build_lacks_is_said_before_anything_is_embedded(builder: Machine, build_there: Callable[[], str], url: str) -> None:
+    with Database(url).writing("write to") as connection:
+        role = f"building_{url.rpartition('/')[2]}"
+        connection.execute(f"CREATE ROLE {role} LOGIN PASSWORD 'narrow'".encode())
+        connection.execute(f"GRANT CREATE ON DATABASE {url.rpartition('/')[2]} TO {role}".encode())
+    narrow = Machine(builder.folder, f"postgresql://{role}:narrow@{url.rpartition('@')[2]}")
+    with pytest.raises(StorageFailed, match="permission denied to create extension") as refused, narrow.catalog.building("handbook"):
+        raise AssertionError("it went on")
+    assert "CREATE EXTENSION vector" in refused.value.hint
+    with narrow.catalog.building("encoders"), Machine(builder.folder.with_name("two"), url).catalog.building("encoders"):
+        pass  # each on its own machine
+    version = build_there()
+    with Database(url).writing("write to") as connection:
+        connection.execute(f"GRANT USAGE ON SCHEMA rag TO {role}".encode())
+        connection.execute(f"GRANT SELECT ON ALL TABLES IN SCHEMA rag TO {role}".encode())
+    with pytest.raises(StorageFailed, match="may make no tables"), narrow.catalog.building("handbook"):
+        raise AssertionError("it went on")
+    assert builder.catalog.versions("handbook") == [version]
+
+
 def test_a_wrong_password_is_said_and_never_shown(tmp_path: Path, url: str, cli: Callable[..., Outcome]) -> None:
     wrong = url.replace("s3cret", "wr0ngsecret")
     for arguments in (("index", "list"), ("trace", "list"), ("ask", "What?"), ("config", "show"), ("index", "build", str(tmp_path))):
