@@ -141,6 +141,7 @@ class Settings(BaseModel):
     ledger_strict: bool = Field(False, description="Refuse answers that cannot be recorded, instead of marking them")
     ledger_max_days: float | None = Field(90.0, gt=0, le=36_500, description="Records older than this are dropped; none keeps them")
     ledger_max_mib: int | None = Field(4096, ge=1, le=10**7, description="Oldest records are dropped beyond this size; none keeps them")
+    drift_reference: bool = Field(True, description="An activation keeps a reference of drift where its encoder has none")
 
     # access
     keys: Path | None = Field(None, description="File of API keys; not set: keys.json in the folder of indexes")

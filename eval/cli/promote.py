@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
@@ -80,6 +81,11 @@ def promote(
     out.print(f"  to undo that: python -m eval rollback --name {promoted.name}")
     if promoted.adopted:
         err.print("[dim]the index version was copied from that of the evaluation[/dim]")
+    if isinstance(promoted.reference, RagError):
+        err.print(f"[yellow]no reference of drift was made[/yellow]: {escape(promoted.reference.message)}", soft_wrap=True)
+    elif promoted.reference is not None:
+        what = "what was evaluated, until there is one of traffic" if promoted.reference.source == "evaluation" else "what was asked"
+        err.print(f"[dim]reference {promoted.reference.id} of drift is kept, of {what}[/dim]")
 
 
 def rollback(

@@ -18,7 +18,7 @@ from rag_service.cli.index_difference import described_difference, print_differe
 from rag_service.cli.ledger import LedgerOption
 from rag_service.cli.options import GeneratorOption, IndexesOption, JsonOption, NameOption
 from rag_service.cli.questions import QuestionsOption, compared, read_texts
-from rag_service.cli.release import WhyOption, serve_release
+from rag_service.cli.release import WhyOption, keep_reference, serve_release
 from rag_service.cli.swept import print_swept
 from rag_service.cli.transfer import pull, push
 from rag_service.cli.watching import changes_below
@@ -233,7 +233,8 @@ def _pipeline(settings: Settings, catalog: Catalog, version: str) -> Pipeline:
 def _activate(settings: Settings, catalog: Catalog, version: str, *, why: str, quietly: bool = False) -> str:
     release = make_release(settings, catalog, settings.name, version)
     if quietly:
-        activate_release(settings, catalog, settings.name, release, who=this_person(), why=why)
+        _, opened = activate_release(settings, catalog, settings.name, release, who=this_person(), why=why)
+        keep_reference(settings, catalog, opened)
     else:
         serve_release(settings, catalog, release, why=why, action="activate")
     return release.id

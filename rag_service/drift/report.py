@@ -7,8 +7,13 @@ from pydantic import Field
 from rag_service.drift.features import About, Kind
 from rag_service.stored import Frozen
 
-State = Literal["alarm", "significant", "quiet", "undefined"]
-"""`significant`: surely another, and by less than its floor."""
+State = Literal["alarm", "unlike", "significant", "quiet", "undefined"]
+"""`significant`: surely another, and by less than its floor. `unlike`: what would be an alarm, were the reference traffic."""
+
+Source = Literal["records", "searches", "questions", "evaluation"]
+"""What a reference was made of: answers of a time; what was asked in a time, searched for anew with another encoder; a file of questions
+that somebody took for what is asked; the questions of an evaluation, which nobody did.
+"""
 
 SystemState = Literal["same", "released", "alarm", "undefined"]
 """`released`: other answers, by another release."""
@@ -91,6 +96,8 @@ class Report(Frozen):
     encoder: str
     """Digest."""
     reference_id: str
+    source: Source = "records"
+    """Of the reference."""
     reference: Side
     window: Side
     alpha: float
@@ -106,6 +113,11 @@ class Report(Frozen):
     @property
     def alarms(self) -> tuple[Finding, ...]:
         return tuple(finding for finding in self.findings if finding.state == "alarm")
+
+    @property
+    def different(self) -> tuple[Finding, ...]:
+        """Surely and largely: alarms, or what would be some if the reference were traffic."""
+        return tuple(finding for finding in self.findings if finding.state in {"alarm", "unlike"})
 
     @property
     def defined(self) -> tuple[Finding, ...]:
