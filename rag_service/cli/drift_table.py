@@ -11,7 +11,6 @@ from rag_service.drift.report import Finding, Report, Side, Source, State, Syste
 
 _STATES: dict[State, str] = {
     "alarm": "[bold red]ALARM[/bold red]",
-    "unlike": "[yellow]unlike[/yellow]",
     "significant": "[yellow]small[/yellow]",
     "quiet": "[green]quiet[/green]",
     "undefined": "[dim]–[/dim]",
@@ -71,7 +70,7 @@ def _table(findings: Sequence[Finding]) -> Table:
         p = "" if finding.p_adjusted is None else f"{finding.p_adjusted:.3f}"
         table.add_row(
             escape(finding.title), finding.reference, escape(finding.window[:_SIDE_CHARS]), effect, f"{finding.floor:.2f}", p,
-            _STATES[finding.state],
+            "[yellow]unlike[/yellow]" if finding.unlike else _STATES[finding.state],
         )  # fmt: skip
     return table
 

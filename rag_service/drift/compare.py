@@ -69,7 +69,7 @@ def compare(
     names = [[seen.conversation for seen in sample.observations] for sample in (reference, window)]
     sides = permuted_sides(*names, draws=policy.draws, seed=policy.seed)
     both = _Both((*reference.observations, *window.observations), sides, reference, window)
-    return _judged([_finding(feature, both, policy) for feature in chosen], policy.alpha, "alarm" if traffic else "unlike")
+    return _judged([_finding(feature, both, policy) for feature in chosen], policy.alpha, "alarm" if traffic else "significant")
 
 
 def _judged(findings: Sequence[Finding], alpha: float, different: State) -> tuple[Finding, ...]:

@@ -7,8 +7,8 @@ from pydantic import Field
 from rag_service.drift.features import About, Kind
 from rag_service.stored import Frozen
 
-State = Literal["alarm", "unlike", "significant", "quiet", "undefined"]
-"""`significant`: surely another, and by less than its floor. `unlike`: what would be an alarm, were the reference traffic."""
+State = Literal["alarm", "significant", "quiet", "undefined"]
+"""`significant`: surely another, and no alarm: by less than its floor, or from a reference that is no traffic."""
 
 Source = Literal["records", "searches", "questions", "evaluation"]
 """What a reference was made of: answers of a time; what was asked in a time, searched for anew with another encoder; a file of questions
@@ -59,6 +59,11 @@ class Finding(Frozen):
     """Further statistics: `mmd2`, `wasserstein`, `wasserstein_sigma`, `chi2`, `psi`."""
     bars: tuple[Bar, ...] = ()
     points: tuple[Point, ...] = ()
+
+    @property
+    def unlike(self) -> bool:
+        """What would be an alarm, were the reference traffic."""
+        return self.state == "significant" and self.effect is not None and self.effect >= self.floor
 
 
 class Side(Frozen):
@@ -116,8 +121,8 @@ class Report(Frozen):
 
     @property
     def different(self) -> tuple[Finding, ...]:
-        """Surely and largely: alarms, or what would be some if the reference were traffic."""
-        return tuple(finding for finding in self.findings if finding.state in {"alarm", "unlike"})
+        """Surely and largely."""
+        return tuple(finding for finding in self.findings if finding.state == "alarm" or finding.unlike)
 
     @property
     def defined(self) -> tuple[Finding, ...]:

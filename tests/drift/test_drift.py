@@ -107,7 +107,7 @@ def test_poisoned_documents_are_told_by_what_comes_first_and_by_the_instructions
 def test_questions_of_an_evaluation_raise_no_alarm_however_far_they_are(halves: tuple[Sample, Sample], pipeline: Pipeline) -> None:
     german = sample_of(pipeline, GERMAN)
     found = compare(halves[0], german, min_confidence=0.6, policy=LEAST, traffic=False)
-    assert {one.feature for one in found if one.state == "unlike"} == alarms(halves[0], german)
+    assert {one.feature for one in found if one.unlike} == alarms(halves[0], german)
     assert "alarm" not in {one.state for one in found}
 
 
