@@ -107,7 +107,7 @@ def promote(
             f"what would answer here is not what was decided on: {' and '.join(opened.differences)} changed since the evaluation",
             hint="run the evaluation with what is installed now, and decide again",
         )
-    reference = _reference(planned, settings, catalog, opened)
+    reference = _reference(planned.rows, settings, catalog, opened)
     del opened  # as large as what the service holds
     why = why or _reason(decision)
     if live is None:
@@ -125,10 +125,15 @@ def promote(
     )
 
 
-def _reference(planned: Plan, settings: Settings, catalog: Catalog, opened: Opened) -> Reference | RagError | None:
+def keep_reference(settings: Settings, catalog: Catalog, opened: Opened) -> Reference | RagError | None:
+    """The first of drift that the encoder of a release has, once that is served again; or why there is none."""
+    return _kept(_reference((), settings, catalog, opened), catalog)
+
+
+def _reference(rows: Sequence[Row], settings: Settings, catalog: Catalog, opened: Opened) -> Reference | RagError | None:
     """Made while the release is open, and stored when it is served. Whatever comes of it, the release is promoted."""
     try:
-        return reference_at_promotion(planned.rows, settings, catalog, opened.pipeline)
+        return reference_at_promotion(rows, settings, catalog, opened.pipeline)
     except RagError as error:
         return error
 

@@ -18,6 +18,7 @@ from eval.reports.legible import one_line
 from eval.runs import DECISION_FILE, DEFAULT_HOME, run_folder
 from rag_service.catalog import check_name
 from rag_service.console import BarProgress, err, errors_in_words, out
+from rag_service.drift.reference import Reference
 from rag_service.errors import InvalidInput, RagError
 from rag_service.settings import load_settings
 
@@ -81,11 +82,7 @@ def promote(
     out.print(f"  to undo that: python -m eval rollback --name {promoted.name}")
     if promoted.adopted:
         err.print("[dim]the index version was copied from that of the evaluation[/dim]")
-    if isinstance(promoted.reference, RagError):
-        err.print(f"[yellow]no reference of drift was made[/yellow]: {escape(promoted.reference.message)}", soft_wrap=True)
-    elif promoted.reference is not None:
-        what = "what was evaluated, until there is one of traffic" if promoted.reference.source == "evaluation" else "what was asked"
-        err.print(f"[dim]reference {promoted.reference.id} of drift is kept, of {what}[/dim]")
+    _print_reference(promoted.reference)
 
 
 def rollback(
@@ -98,6 +95,7 @@ def rollback(
     Example: python -m eval rollback --name handbook --why "it misses the annex"
     """
     with errors_in_words(interrupted=lambda: "interrupted: what was served is still served"):
+        from eval.promote import keep_reference
         from rag_service.wiring.activating import activate, earlier, this_person
         from rag_service.wiring.stores import open_catalog
 
@@ -105,8 +103,11 @@ def rollback(
         catalog = open_catalog(settings)
         before = catalog.active_id(check_name(settings.name))
         release = earlier(catalog, settings.name, None)
-        activate(settings, catalog, settings.name, release, who=this_person(), why=why, action="rollback", expected=before, told=_told)
+        _, opened = activate(
+            settings, catalog, settings.name, release, who=this_person(), why=why, action="rollback", expected=before, told=_told
+        )
         out.print(f"[green]rolled back[/green]: {settings.name} serves release [bold]{release.id}[/bold] again, in place of {before}")
+        _print_reference(keep_reference(settings, catalog, opened))
 
 
 def status(name: NameOption = None, home: HomeOption = DEFAULT_HOME, indexes: IndexesOption = None) -> None:
@@ -134,6 +135,15 @@ def status(name: NameOption = None, home: HomeOption = DEFAULT_HOME, indexes: In
         against = f"against {one_line(decision.base.name)} ({decision.base.release})"
         grid.add_row("decided", Text(f"{decision.decided_at} {said} {against}, run {decision.candidate.run}"))
     display(grid)
+
+
+def _print_reference(found: Reference | RagError | None) -> None:
+    """Of drift: the first of an encoder, or why there is none."""
+    if isinstance(found, RagError):
+        err.print(f"[yellow]no reference of drift was made[/yellow]: {escape(found.message)}", soft_wrap=True)
+    elif found is not None:
+        what = "what was evaluated, until there is one of traffic" if found.source == "evaluation" else "what was asked"
+        err.print(f"[dim]reference {found.id} of drift is kept, of {what}[/dim]")
 
 
 def _live_cases(decision: Decision) -> Sequence[Case]:

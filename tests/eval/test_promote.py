@@ -28,6 +28,7 @@ from eval.policy import Behaviours, Policy
 from eval.promote import Promoted, plan, promote
 from eval.results import Measured, ReleaseIdentity, Run
 from eval.runs import read_run, write_run
+from rag_service.ask import Pipeline
 from rag_service.build import Built
 from rag_service.catalog import Catalog
 from rag_service.drift.compare import LEAST
@@ -38,6 +39,7 @@ from rag_service.manifest import BUILD_FILE, CHUNKS_FILE, MANIFEST_FILE, read_ma
 from rag_service.release import Release
 from rag_service.settings import Settings, load_settings
 from rag_service.wiring.releases import make_release
+from tests.drift.test_drift import USUAL, record_all
 from tests.eval.built import a_candidate, a_run
 from tests.eval.test_gate import ASKED, BASE, WRONG, flipped
 from tests.processes import ServerProcess
@@ -356,18 +358,21 @@ def cli(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, catalog: Catalog) -> Ca
 
 @pytest.mark.usefixtures("decided")
 def test_the_command_promotes_says_so_and_the_next_ones_show_and_undo_it(
-    cli: Callable[..., Outcome], catalog: Catalog, candidate: Release, served: Release, server: ServerProcess
+    cli: Callable[..., Outcome], catalog: Catalog, candidate: Release, served: Release, server: ServerProcess, pipeline: Pipeline
 ) -> None:
-    """With the bundled cases for running services."""
+    """With the bundled cases for running services. Between the two, enough is asked to be a reference of drift."""
     promoted = cli("promote", "latest", "--url", server.url, "--why", "it finds more")
     assert promoted.code == 0, promoted.err
     assert f"promoted: handbook serves release {candidate.id}, in place of {served.id}" in promoted.out
     assert "the running service follows and passes" in promoted.out
+    assert "of drift is kept, of what was evaluated, until there is one of traffic" in promoted.err
     status = " ".join(cli("status", "--name", "handbook").out.split())
     assert f"handbook: release {candidate.id}, since " in status
     assert "why it finds more" in status
     assert f"PROMOTE smaller ({candidate.id}) against served ({served.id})" in status
+    record_all(catalog.root, pipeline, USUAL[:110], days_ago=1)
     back = cli("rollback", "--name", "handbook")
+    assert "of drift is kept, of what was asked" in back.err
     assert f"rolled back: handbook serves release {served.id} again, in place of {candidate.id}" in back.out
     assert catalog.active_id("handbook") == served.id
 
@@ -393,6 +398,7 @@ def test_the_command_fails_where_a_case_that_must_pass_does_not(
     assert failed.code == 1
     assert f"1 of 1 cases that must pass fail on the running service: live/never; release {served.id} is served again" in failed.err
     assert catalog.active_id("handbook") == served.id
+    assert DriftFolder(catalog.drift_folder("handbook")).references() == []
 
 
 @pytest.mark.usefixtures("decided")

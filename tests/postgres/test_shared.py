@@ -13,12 +13,15 @@ import pytest
 
 from rag_service.catalog import Catalog
 from rag_service.database import Database
+from rag_service.drift.folder import DriftFolder
 from rag_service.errors import Damaged, Mismatch, StorageFailed
 from rag_service.question import Question
+from rag_service.wiring.desks import recorder_of
 from rag_service.wiring.releases import make_release, open_release
 from rag_service.wiring.stores import open_ledger
 from tests.conftest import Outcome
 from tests.doubles import HOLIDAYS
+from tests.drift.test_drift import USUAL
 from tests.postgres.machine import Machine
 from tests.postgres.server import PASSWORD
 from tests.processes import ServerProcess
@@ -37,6 +40,21 @@ def test_a_machine_without_any_file_answers_as_the_one_that_built(
     assert [stage.digest for stage in second.stages] == [stage.digest for stage in first.stages]
     assert not list(replica.folder.rglob("*.faiss"))
     assert not [path for path in replica.folder.rglob(".building-*")]
+
+
+def test_an_activation_keeps_what_any_machine_recorded_as_a_reference_of_its_own(
+    builder: Machine, build_there: Callable[[], str], tmp_path: Path, url: str, pipeline: Any, cli: Callable[..., Outcome]
+) -> None:
+    builder.activate(build_there())
+    recorder = recorder_of(builder.settings)
+    for text in USUAL[:110]:
+        recorder.keep(pipeline.ask(Question(text)), key_id=None)
+    recorder.close()
+    replica = Machine(tmp_path / "two", url)
+    done = cli("index", "activate", "--generator", "extractive", **{**replica.environ, "RAG_TOP_K": "3"})
+    assert (done.code, "110 questions asked in 28 days" in done.err) == (0, True), done.err
+    kept = [DriftFolder(machine.catalog.drift_folder("handbook")).references() for machine in (builder, replica)]
+    assert [[made.side.conversations for made in of_machine] for of_machine in kept] == [[], [110]]
 
 
 def test_the_same_documents_give_the_version_that_is_there(builder: Machine, build_there: Callable[[], str]) -> None:
