@@ -28,7 +28,6 @@ from eval.policy import Behaviours, Policy
 from eval.promote import Promoted, plan, promote
 from eval.results import Measured, ReleaseIdentity, Run
 from eval.runs import read_run, write_run
-from rag_service.ask import Pipeline
 from rag_service.build import Built
 from rag_service.catalog import Catalog
 from rag_service.drift.compare import LEAST
@@ -38,7 +37,7 @@ from rag_service.errors import Conflict, Damaged, InvalidInput, Mismatch, NotFou
 from rag_service.manifest import BUILD_FILE, CHUNKS_FILE, MANIFEST_FILE, read_manifest
 from rag_service.release import Release
 from rag_service.settings import Settings, load_settings
-from rag_service.wiring.releases import make_release
+from rag_service.wiring.releases import make_release, open_release
 from tests.drift.test_drift import USUAL, record_all
 from tests.eval.built import a_candidate, a_run
 from tests.eval.test_gate import ASKED, BASE, WRONG, flipped
@@ -358,7 +357,7 @@ def cli(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, catalog: Catalog) -> Ca
 
 @pytest.mark.usefixtures("decided")
 def test_the_command_promotes_says_so_and_the_next_ones_show_and_undo_it(
-    cli: Callable[..., Outcome], catalog: Catalog, candidate: Release, served: Release, server: ServerProcess, pipeline: Pipeline
+    cli: Callable[..., Outcome], settings: Settings, catalog: Catalog, candidate: Release, served: Release, server: ServerProcess
 ) -> None:
     """With the bundled cases for running services. Between the two, enough is asked to be a reference of drift."""
     promoted = cli("promote", "latest", "--url", server.url, "--why", "it finds more")
@@ -370,7 +369,7 @@ def test_the_command_promotes_says_so_and_the_next_ones_show_and_undo_it(
     assert f"handbook: release {candidate.id}, since " in status
     assert "why it finds more" in status
     assert f"PROMOTE smaller ({candidate.id}) against served ({served.id})" in status
-    record_all(catalog.root, pipeline, USUAL[:110], days_ago=1)
+    record_all(catalog.root, open_release(settings, catalog, "handbook", candidate).pipeline, USUAL[:110], days_ago=1)
     back = cli("rollback", "--name", "handbook")
     assert "of drift is kept, of what was asked" in back.err
     assert f"rolled back: handbook serves release {served.id} again, in place of {candidate.id}" in back.out
