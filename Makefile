@@ -74,7 +74,7 @@ replicas: encoder ## Change releases, code and processes of two replicas behind 
 	@$(BIN)/python -m pytest -q tests/replicas/replicas_service.py
 
 postgres: encoder ## Kill, pause, fill and replace PostgreSQL servers while they are used; nothing acknowledged may be lost
-	@$(BIN)/python -m pytest -q tests/postgres/postgres_faults.py
+	@$(BIN)/python -m pytest -q tests/postgres/postgres_faults.py tests/postgres/postgres_network.py
 
 phoenix: encoder $(PHOENIX)/.installed-$(PHOENIX_VERSION) ## Send the spans of a running service to a real Phoenix and read them back (installs it once)
 	@$(BIN)/python -m pytest -q tests/phoenix/phoenix_service.py

@@ -6,6 +6,7 @@ of its own to the server that takes writes. A server that was away and is back i
 
 import logging
 import os
+import select
 import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -153,7 +154,7 @@ class Database:
             timeout=_WAIT_S,
             max_idle=_IDLE_S,
             reconnect_timeout=_WAIT_S,
-            check=ConnectionPool.check_connection,  # one that a restart or a failover closed is replaced
+            check=_check,
             configure=_configure_reading,
             open=False,
             name="rag-service",
@@ -206,11 +207,14 @@ class WritingConnection:
         connection.add_notice_handler(self._noticed)
 
     @contextmanager
-    def transaction(self, doing: str, *, unhurried: bool = False) -> Iterator[Connection]:
-        """Raises what `reading` raises, also where a standby that must confirm the commit did not: it could be lost with this server."""
+    def transaction(self, doing: str, *, unhurried: bool = False, pipelined: bool = False) -> Iterator[Connection]:
+        """Raises what `reading` raises, also where a standby that must confirm the commit did not: it could be lost with this server.
+
+        In one that is pipelined, a statement is waited for only where its result is read, and all of them at the end.
+        """
         with self._database._errors(doing):
             bounded = nullcontext() if unhurried else self._database._bounded(self._connection, WRITE_MS)
-            with bounded, self._connection.transaction():
+            with bounded, self._connection.pipeline() if pipelined else nullcontext(), self._connection.transaction():
                 yield self._connection
                 self._warnings.clear()  # what matters is what the commit says
         if self._warnings:
@@ -267,6 +271,16 @@ def shown(url: str) -> str:
     ports = ports if len(ports) == len(hosts) else ports[:1] * len(hosts)
     places = ",".join(f"{host}:{port}" if port else host for host, port in zip(hosts, ports, strict=True))
     return f"postgresql://{places}/{parts.get('dbname') or ''}"
+
+
+def _check(connection: Connection) -> None:
+    """One that a restart or a failover closed is replaced: then its socket has something to say. Asking the server each time would cost every
+    read a round trip.
+    """
+    watched = select.poll()
+    watched.register(connection.fileno(), select.POLLIN | select.POLLHUP | select.POLLERR)
+    if watched.poll(0):
+        ConnectionPool.check_connection(connection)
 
 
 def _configure_reading(connection: Connection) -> None:

@@ -63,11 +63,10 @@ class PostgresCommitter:
         self._began = False
         if self._connection is None:
             self._connection = opened(self._database)
-        with self._connection.transaction(WRITE) as connection:
+        with self._connection.transaction(WRITE, pipelined=True) as connection:
             entries = PostgresChain(connection, self._packer)
             self._began = True
-            with connection.pipeline():
-                return [work(entries) for work in works]
+            return [work(entries) for work in works]
 
     def blames_one(self, error: RagError) -> bool:
         return not isinstance(error, StorageFailed | Damaged | Mismatch) or blames_one(error)

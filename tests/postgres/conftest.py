@@ -1,14 +1,14 @@
-"""A database of the test's own on a real PostgreSQL, and a machine that builds for it."""
+"""A database of the test's own on a real PostgreSQL, a machine that builds for it, and servers of the test's own."""
 
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
 from tests.conftest import SilentProgress
 from tests.postgres.machine import Machine
-from tests.postgres.server import database
+from tests.postgres.server import PostgresServer, database
 
 
 @pytest.fixture
@@ -29,3 +29,20 @@ def build_there(builder: Machine, handbook: Path) -> Callable[[], str]:
     from rag_service.wiring.building import build
 
     return lambda: build(builder.settings, builder.catalog, "handbook", str(handbook), SilentProgress()).manifest.version
+
+
+@pytest.fixture
+def servers() -> Iterator[list[PostgresServer]]:
+    """Those that a test adds end with it."""
+    started: list[PostgresServer] = []
+    yield started
+    for server in started:
+        server.remove()
+
+
+@pytest.fixture
+def server(servers: list[PostgresServer]) -> PostgresServer:
+    servers.append(PostgresServer(durable=True))
+    servers[0].start()
+    servers[0].sql("CREATE DATABASE rag")
+    return servers[0]

@@ -3,7 +3,6 @@
 Not a part of `make test`: pytest collects files of this name only where they are named. Servers here sync to the disk, as one in use does.
 """
 
-import json
 import os
 import signal
 import subprocess
@@ -13,10 +12,8 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
-from http.client import HTTPConnection
 from pathlib import Path
 from subprocess import Popen
-from typing import Any
 
 import pytest
 
@@ -32,29 +29,13 @@ from rag_service.wiring.stores import open_catalog
 from tests.conftest import SilentProgress
 from tests.contracts.test_stores import DIMENSION, random_rows
 from tests.doubles import HOLIDAYS
+from tests.postgres.client import Client
 from tests.postgres.server import PASSWORD, PostgresServer, free_port
 from tests.recorded import answer_id, entry
 from tests.test_catalog import release
 
 KILLS = 8
 WRITERS = 6
-
-
-@pytest.fixture
-def servers() -> Iterator[list[PostgresServer]]:
-    """Those that a test adds end with it."""
-    started: list[PostgresServer] = []
-    yield started
-    for server in started:
-        server.remove()
-
-
-@pytest.fixture
-def server(servers: list[PostgresServer]) -> PostgresServer:
-    servers.append(PostgresServer(durable=True))
-    servers[0].start()
-    servers[0].sql("CREATE DATABASE rag")
-    return servers[0]
 
 
 class Writing:
@@ -281,32 +262,6 @@ def test_a_full_disk_costs_answers_their_record_and_nothing_that_was_confirmed(f
     assert lost(ledger, writing.confirmed) == []
     assert ledger.audit().flaws == ()
     ledger.close()
-
-
-class Client:
-    def __init__(self, port: int) -> None:
-        self.port = port
-
-    def get(self, path: str, body: object = None) -> tuple[int, Any]:
-        connection = HTTPConnection("127.0.0.1", self.port, timeout=40)
-        try:
-            connection.request("POST" if body else "GET", path, body and json.dumps(body), {"content-type": "application/json"})
-            reply = connection.getresponse()
-            return reply.status, json.loads(reply.read())
-        finally:
-            connection.close()
-
-    def until(self, status: int, path: str, body: object = None, within_s: float = 30) -> Any:
-        deadline_s, last = time.monotonic() + within_s, None
-        while time.monotonic() < deadline_s:
-            try:
-                found, last = self.get(path, body)
-                if found == status:
-                    return last
-            except OSError as error:
-                last = error
-            time.sleep(0.1)
-        raise AssertionError(f"{path} did not give {status}: {last}")
 
 
 def test_a_service_waits_for_its_database_and_outlives_its_restarts(
