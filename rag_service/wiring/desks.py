@@ -49,7 +49,10 @@ def open_desk(settings: Settings, catalog: Catalog) -> Desk:
             remember(catalog, name, opened)
         return opened
 
-    recorder, service = recorder_of(settings), Service(catalog.follow(name), open_active, patient=catalog.shares)
+    recorder, service = (
+        recorder_of(settings),
+        Service(catalog.follow(name), open_active, patient=catalog.shares or settings.qdrant_url is not None),
+    )
     return Desk(
         service,
         cache=AnswerCache(settings.cache_mib * 2**20),
