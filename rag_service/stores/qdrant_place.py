@@ -7,7 +7,8 @@ last bits of what they are given.
 import os
 import sqlite3
 import threading
-from collections.abc import Callable, Sequence
+import time
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import nullcontext, suppress
 from pathlib import Path
 from typing import TypeVar
@@ -21,9 +22,14 @@ from qdrant_client.http.exceptions import ApiException, ResponseHandlingExceptio
 from rag_service.errors import Damaged, StorageFailed
 from rag_service.types import Matrix, Vector
 
+_CONNECT_S = 3.0
 _READ_S = 10
-"""The longest that connecting, sending, or waiting for more of a reply takes."""
+"""The longest that sending, or waiting for more of a reply takes. The client rounds up to whole seconds."""
 _WRITE_S = 60
+_REPLY_S = 20.0
+"""The longest that the rest of a reply that has begun may take."""
+_LEFT_ALONE_S = 1.0
+"""After it could not be reached, for this long nobody waits for another try."""
 _SAID_CHARS = 200
 
 _BY_STATUS = {
@@ -54,6 +60,7 @@ class QdrantPlace:
         self._opening = threading.Lock()
         self._client: QdrantClient | None = None
         self._pid = 0
+        self._away: tuple[float, str] | None = None
         self._alone = threading.RLock() if self.is_local else nullcontext()  # the local mode is made for one thread
 
     @property
@@ -73,6 +80,8 @@ class QdrantPlace:
 
     def ask(self, doing: str, question: Callable[[QdrantClient], _T]) -> _T:
         """Raises `StorageFailed`, or `Absent`."""
+        if self._away is not None and time.monotonic() < self._away[0]:
+            raise StorageFailed(f"could not {doing} {self.shown}: {self._away[1]}", hint=_AWAY)
         try:
             with self._alone:
                 return question(self._opened())
@@ -99,10 +108,15 @@ class QdrantPlace:
         if self._folder is not None:
             return QdrantClient(path=str(self._folder), force_disable_check_same_thread=True)
         parts = urlsplit(self._url)
-        # As a header, since the client warns of every key that goes without TLS: docs/qdrant.md does so once.
-        headers = {"api-key": self._api_key} if self._api_key else {}
-        port = parts.port or (443 if parts.scheme == "https" else 6333)
-        return QdrantClient(url=self._url, port=port, timeout=_READ_S, headers=headers, check_compatibility=False)
+        return QdrantClient(
+            url=self._url,
+            port=parts.port or (443 if parts.scheme == "https" else 6333),
+            timeout=_READ_S,
+            # Its `api_key` would warn with every start of a key that goes without TLS; docs/qdrant.md does so once.
+            headers={"api-key": self._api_key} if self._api_key else {},
+            check_compatibility=False,
+            transport=_BoundedTransport(),
+        )
 
     def _of_server(self, error: Exception, doing: str) -> StorageFailed | Absent:
         """Holds neither the key nor what was sent."""
@@ -116,7 +130,10 @@ class QdrantPlace:
         if isinstance(error, ResourceExhaustedResponse):
             return StorageFailed(f"{failed}: it answered 429", hint=_BY_STATUS[429], retry_after_s=float(error.retry_after_s))
         source = error.source if isinstance(error, ResponseHandlingException) else error
-        return StorageFailed(f"{failed}: {self._without_key(_happened(source))}", hint=_AWAY)
+        happened = self._without_key(_happened(source))
+        if isinstance(source, (httpx.ConnectError, httpx.ConnectTimeout)):
+            self._away = (time.monotonic() + _LEFT_ALONE_S, happened)
+        return StorageFailed(f"{failed}: {happened}", hint=_AWAY)
 
     def _of_folder(self, error: Exception, doing: str) -> StorageFailed | Absent:
         failed = f"could not {doing} {self.shown}"
@@ -128,6 +145,32 @@ class QdrantPlace:
 
     def _without_key(self, text: str) -> str:
         return text.replace(self._api_key, "…") if self._api_key else text
+
+
+class _BoundedTransport(httpx.HTTPTransport):
+    """Bounds what the client's one time limit does not: the wait for a connection is shorter, and a reply that trickles in ends."""
+
+    def handle_request(self, request: httpx.Request) -> httpx.Response:
+        request.extensions["timeout"] = {**request.extensions.get("timeout", {}), "connect": _CONNECT_S}
+        response = super().handle_request(request)
+        if isinstance(response.stream, httpx.SyncByteStream):
+            response.stream = _BoundedReply(response.stream, time.monotonic() + _REPLY_S)
+        return response
+
+
+class _BoundedReply(httpx.SyncByteStream):
+    def __init__(self, stream: httpx.SyncByteStream, due_s: float) -> None:
+        self._stream = stream
+        self._due_s = due_s
+
+    def __iter__(self) -> Iterator[bytes]:
+        for part in self._stream:
+            if time.monotonic() > self._due_s:
+                raise httpx.ReadTimeout("the reply takes too long")
+            yield part
+
+    def close(self) -> None:
+        self._stream.close()
 
 
 def _said_by(error: UnexpectedResponse) -> str:
