@@ -39,6 +39,7 @@ class _Handler(BaseHTTPRequestHandler):
             self.server.released.wait(30)
             self.close_connection = True
         elif self.server.status != 200:
+            self.server.refused += 1
             self._reply(self.server.status, b"upstream connect error", "text/plain")
         elif self.headers.get("api-key") != KEY:
             self._reply(401, b"Invalid API key or JWT", "text/plain")
@@ -75,6 +76,7 @@ class QdrantOverHttp(ThreadingHTTPServer):
         self.alone = threading.Lock()
         self.asked: list[tuple[str, str, Any]] = []
         self.status = 200
+        self.refused = 0
         self.hangs = threading.Event()
         self.released = threading.Event()
 
