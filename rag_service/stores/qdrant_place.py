@@ -249,7 +249,10 @@ class QdrantCollection:
             must=[models.HasIdCondition(has_id=list(among))] if among is not None else None,
             must_not=[models.HasIdCondition(has_id=list(without))] if without is not None else None,
         )
-        parameters = models.SearchParams(exact=True) if candidates is None else models.SearchParams(hnsw_ef=candidates)
+        if candidates is None:  # with every number of the vectors, also where a cluster keeps shorter ones beside
+            parameters = models.SearchParams(exact=True, quantization=models.QuantizationSearchParams(ignore=True))
+        else:
+            parameters = models.SearchParams(hnsw_ef=candidates)
         found = self.place.ask(
             "search",
             lambda client: client.query_points(

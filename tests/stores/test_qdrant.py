@@ -84,7 +84,7 @@ def test_a_few_permitted_rows_are_compared_and_many_are_found_through_the_graph(
     store.search(query, 5, permitting(range(100), ROWS))
     store.search(query, 5, permitting(range(300), ROWS))
     few, many = queries(server)[-2:]
-    assert few["params"] == {"exact": True}
+    assert few["params"] == {"exact": True, "quantization": {"ignore": True}}
     assert many["params"] == {"hnsw_ef": 200}
 
 
