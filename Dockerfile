@@ -23,6 +23,8 @@ RUN /opt/build/bin/rag-service encoder export --indexes /srv/indexes \
  && /opt/build/bin/rag-service index build /documents --name demo --activate --indexes /srv/indexes
 
 FROM python:3.11-slim-bookworm AS install
+# Optional parts that serve: object storage, and a database.
+ARG EXTRAS=s3,postgres
 ENV PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_ROOT_USER_ACTION=ignore
 WORKDIR /src
 COPY constraints.txt pyproject.toml README.md ./
@@ -30,7 +32,7 @@ COPY rag_service ./rag_service
 COPY eval ./eval
 # The environment gets no pip of its own: the image's pip installs into it.
 RUN python -m venv --without-pip /opt/rag \
- && pip --python /opt/rag/bin/python install -c constraints.txt .
+ && pip --python /opt/rag/bin/python install -c constraints.txt ".${EXTRAS:+[$EXTRAS]}"
 
 FROM python:3.11-slim-bookworm
 ARG VERSION=0.1.0

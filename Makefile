@@ -151,7 +151,7 @@ image-push: ## Push the image to TO=registry/name, and write its name by digest 
 	@docker inspect --format '{{range .RepoDigests}}{{println .}}{{end}}' $(TO):$(COMMIT) | grep '^$(TO)@sha256:' > dist/image/reference
 	@cat dist/image/reference
 
-deploy: ## Start IMAGE=name@sha256:… with deploy/compose.yaml, on the machine that DOCKER_HOST names
+deploy: ## Start IMAGE=name@sha256:… with deploy/compose.yaml, on this machine
 	@test -n "$(IMAGE)" || { echo "say which: make deploy IMAGE=name@sha256:…"; exit 1; }
 	RAG_CONTAINER_IMAGE="$(IMAGE)" docker compose -f deploy/compose.yaml up --detach --wait
 

@@ -12,13 +12,14 @@ from eval.questions.native import native_lines
 from eval.questions.promptfoo import read_promptfoo
 from eval.questions.question import question_set
 from eval.questions.ragas import read_ragas
-from eval.questions.records import read_records
+from eval.questions.records import ledger_in, read_records
 from eval.questions.squad import read_squad
 from eval.questions.table import check_told, read_table
 from eval.questions.trec import read_trec
 from eval.text_file import read_text
 from rag_service.durable import write_atomically
 from rag_service.errors import InvalidInput
+from rag_service.ports import Ledger
 
 Source = Literal["squad", "beir", "trec", "ragas", "promptfoo", "csv", "tsv", "jsonl", "records"]
 SOURCES: tuple[Source, ...] = get_args(Source)
@@ -51,6 +52,14 @@ def import_questions(source: Source, paths: Sequence[Path], *, told: Mapping[str
     return Imported(questions, dict(lost.most_common()))
 
 
+def import_records(ledger: Ledger, shown: str, *, told: Mapping[str, str] | None = None, split: str | None = None) -> Imported:
+    """The same of the service's own records, wherever they are; `shown` names the place."""
+    _check("records", [Path(shown)], told or {}, split)
+    lost: Counter[str] = Counter()
+    questions = question_set(shown, "records", read_records(ledger, shown, lost), split=None)
+    return Imported(questions, dict(lost.most_common()))
+
+
 def write_questions(file: Path, questions: Sequence[EvalQuestion]) -> None:
     """As JSON lines of our own form. Raises `StorageFailed`."""
     write_atomically(file, b"".join(native_lines(questions)))
@@ -69,7 +78,7 @@ def _read(source: Source, path: Path, told: Mapping[str, str], split: str | None
         case "promptfoo":
             return read_promptfoo(path, next(iter(told), None), lost)
         case "records":
-            return read_records(path, lost)
+            return read_records(ledger_in(path), path.name, lost)
         case _:
             return read_table(path, told, lost)
 

@@ -3,18 +3,22 @@ long as the running service behaves.
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from eval.adopt import adopt
 from eval.decision import Decision, read_decision
+from eval.first_reference import reference_at_promotion
 from eval.live_release import Live, follows, served_digest
 from eval.preparing import EVAL_SUFFIX
+from eval.results import Measured, Row
 from eval.rules import Case, shown
 from eval.runs import read_run
 from rag_service.catalog import Catalog
+from rag_service.drift.folder import DriftFolder
+from rag_service.drift.reference import Reference
 from rag_service.errors import Mismatch, RagError
-from rag_service.opened import Report
+from rag_service.opened import Opened, Report
 from rag_service.release import Release
 from rag_service.settings import Settings
 from rag_service.wiring.activating import checked, this_person
@@ -34,6 +38,8 @@ class Plan:
     name: str
     """Of the index that is served."""
     release: Release
+    rows: Sequence[Row]
+    """What the evaluation asked of the release."""
     source: str
     """Index in which the version of the release lies."""
     previous: Release
@@ -49,6 +55,8 @@ class Promoted:
     """The index version was copied from that of the evaluation."""
     behaviours: int | None
     """Cases that the running service passed; None where none was asked."""
+    reference: Reference | RagError | None = field(default=None, compare=False)
+    """Of drift, the first of the encoder; or why there is none."""
 
 
 def plan(folder: Path, settings: Settings, catalog: Catalog, *, name: str | None = None) -> Plan:
@@ -63,10 +71,12 @@ def plan(folder: Path, settings: Settings, catalog: Catalog, *, name: str | None
             hint="only PROMOTE is served by this command; `rag-service release activate` asks for no decision",
         )
     name = name or decision.base.index.removesuffix(EVAL_SUFFIX)
+    decided = _decided(folder, decision)
     return Plan(
         decision=decision,
         name=name,
-        release=_decided(folder, decision),
+        release=decided.release.content,
+        rows=decided.rows,
         source=decision.candidate.index,
         previous=_replaced(decision, settings, catalog, name),
     )
@@ -97,6 +107,7 @@ def promote(
             f"what would answer here is not what was decided on: {' and '.join(opened.differences)} changed since the evaluation",
             hint="run the evaluation with what is installed now, and decide again",
         )
+    reference = _reference(planned.rows, settings, catalog, opened)
     del opened  # as large as what the service holds
     why = why or _reason(decision)
     if live is None:
@@ -104,20 +115,49 @@ def promote(
         behaviours = None
     else:
         behaviours = _proved_live(planned, catalog, live, suite, why=why)
-    return Promoted(name=name, release=release.id, previous=planned.previous.id, adopted=adopted, behaviours=behaviours)
+    return Promoted(
+        name=name,
+        release=release.id,
+        previous=planned.previous.id,
+        adopted=adopted,
+        behaviours=behaviours,
+        reference=_kept(reference, catalog),
+    )
 
 
-def _decided(folder: Path, decision: Decision) -> Release:
-    """The release that was decided on, as the run holds it."""
+def keep_reference(settings: Settings, catalog: Catalog, opened: Opened) -> Reference | RagError | None:
+    """The first of drift that the encoder of a release has, once that is served again; or why there is none."""
+    return _kept(_reference((), settings, catalog, opened), catalog)
+
+
+def _reference(rows: Sequence[Row], settings: Settings, catalog: Catalog, opened: Opened) -> Reference | RagError | None:
+    """Made while the release is open, and stored when it is served. Whatever comes of it, the release is promoted."""
+    try:
+        return reference_at_promotion(rows, settings, catalog, opened.pipeline)
+    except RagError as error:
+        return error
+
+
+def _kept(reference: Reference | RagError | None, catalog: Catalog) -> Reference | RagError | None:
+    if isinstance(reference, Reference):
+        try:
+            DriftFolder(catalog.drift_folder(reference.index)).add(reference)
+        except RagError as error:
+            return error
+    return reference
+
+
+def _decided(folder: Path, decision: Decision) -> Measured:
+    """The candidate that was decided on, as the run holds it."""
     run = read_run(folder)
-    found = next((one.release for one in run.candidates if one.name == decision.candidate.name), None)
+    found = next((one for one in run.candidates if one.name == decision.candidate.name), None)
     wanted = decision.candidate.release_digest
-    if run.id != decision.candidate.run or found is None or not found.digest == found.content.digest == wanted:
+    if run.id != decision.candidate.run or found is None or not found.release.digest == found.release.content.digest == wanted:
         raise Mismatch(
             f"the decision is about release {decision.candidate.release} of run {decision.candidate.run}; {folder.name} does not hold it",
             hint="decide again: the run was made anew, or the decision is of another one",
         )
-    return found.content
+    return found
 
 
 def _replaced(decision: Decision, settings: Settings, catalog: Catalog, name: str) -> Release:

@@ -16,16 +16,28 @@ Names reach the file system only through `check_name` and ids only through `chec
 """
 
 import re
+import shutil
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from rag_service.durable import append_line, exclusive_lock, fsync_folder, replace_folder, storage_errors, write_atomically
+from rag_service.durable import (
+    append_line,
+    exclusive_lock,
+    fsync_folder,
+    in_use,
+    publish_folder,
+    remove_stale_staging,
+    replace_folder,
+    staging_folder,
+    storage_errors,
+    write_atomically,
+)
 from rag_service.errors import Conflict, Damaged, InvalidName, NotFound, StorageFailed
 from rag_service.history import Action, History, Transition, pointer_in, pointer_to, read_transitions
-from rag_service.manifest import BUILD_FILE, VECTORS_TO_SHARE_FILE, Manifest
+from rag_service.manifest import BUILD_FILE, MANIFEST_FILE, VECTORS_TO_SHARE_FILE, Manifest, read_manifest, verify_version
 from rag_service.release import Release
 from rag_service.stored import read_addressed
 from rag_service.version_order import note_rebuilt, oldest_first
@@ -109,6 +121,21 @@ class Catalog:
         (staged / VECTORS_TO_SHARE_FILE).unlink(missing_ok=True)
         replace_folder(staged, final)
         return final
+
+    def copy_version(self, name: str, version: str, source: str) -> None:
+        """Index `name` gets the version of index `source`, whole or not at all, compared with its manifest before it can be seen. Only for
+        who holds the build lock of `name`, which lacks it. Raises `Damaged`, `Conflict` where it is being removed, or `StorageFailed`.
+        """
+        found, versions = self.version_folder(source, version), self.versions_folder(name)
+        remove_stale_staging(versions)
+        with in_use(found / MANIFEST_FILE), staging_folder(versions) as staged:
+            copy = staged / version  # a version is only valid under its own name
+            with storage_errors(f"index version {version}"):
+                copy.mkdir()
+                for file in (MANIFEST_FILE, BUILD_FILE, *read_manifest(found).files):
+                    shutil.copyfile(found / file, copy / file)
+            verify_version(copy)
+            publish_folder(copy, versions / version)
 
     def _rebuilt_path(self, name: str) -> Path:
         return self.index_folder(name) / "rebuilt.json"

@@ -180,6 +180,8 @@ class Database:
         if code.startswith(_CORRUPTED):
             return Damaged(f"{self.shown} is damaged: {said}", hint="check its disk; restore it from a backup or from a standby")
         hint = next((hint for start, hint in _BY_CLASS.items() if code.startswith(start)), _AWAY)
+        if "create extension" in said:
+            hint = "an administrator of the server adds it to this database: CREATE EXTENSION vector"
         if "password" in said or "no pg_hba.conf entry" in said:
             hint = _BY_CLASS["28"]
         return StorageFailed(f"could not {doing} {self.shown}: {said}", hint=hint)

@@ -28,6 +28,7 @@ _NOT_ANSWERING = frozenset(
     | {"build.py", "chunking.py", "loading", "embedders/export.py", "embedders/ray_cluster.py", "stores/scratch.py", "stores/embeddings.py"}
     | {"stores/table_difference.py", "version_difference.py", "sweep.py", "canaries.py", "verified.py", "version_order.py"}
     | {"wiring/building.py", "wiring/activating.py", "push.py", "pull.py", "remotes", "wiring/remotes.py", "wiring/drifting.py", "drift"}
+    | {"wiring/first_reference.py"}
 )
 
 

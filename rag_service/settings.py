@@ -165,6 +165,7 @@ class Settings(BaseModel):
     ledger_strict: bool = Field(False, description="Refuse answers that cannot be recorded, instead of marking them")
     ledger_max_days: float | None = Field(90.0, gt=0, le=36_500, description="Records older than this are dropped; none keeps them")
     ledger_max_mib: int | None = Field(4096, ge=1, le=10**7, description="Oldest records are dropped beyond this size; none keeps them")
+    drift_reference: bool = Field(True, description="An activation keeps a reference of drift where its encoder has none")
 
     # access
     keys: Path | None = Field(None, description="File of API keys; not set: keys.json in the folder of indexes")
@@ -187,15 +188,15 @@ class Settings(BaseModel):
     log_questions: bool = Field(False, description="Put questions into the log as well")
 
 
-def shown_value(value: object, name: str = "") -> str:
-    """For people: nothing of a key, and of the URL of a database only where that is."""
+def shown_value(value: object, name: str = "") -> object:
+    """For people: nothing of a key, of the URL of a database only where that is, and nothing of one that cannot be read."""
     if name in _SECRETS and value is not None:
         return "…"
     text = str(value)
-    if name == "qdrant_url" and "@" in text:
-        return f"{text.partition('://')[0]}://…@{text.rpartition('@')[2]}" if "://" in text else "…"
+    if name == "qdrant_url" and any(mark in text for mark in "@?#"):  # none of which belongs there
+        return f"{text.partition('://')[0]}://…" if "://" in text else "…"
     if not text.startswith("postgres"):
-        return text
+        return value
     whole, _, query = text.partition("?")
     place = whole.removeprefix("postgresql://").removeprefix("postgres://").rpartition("@")[2]
     known = is_database_url(text) and "@" not in query and place.count(":") == place.count(",") + 1

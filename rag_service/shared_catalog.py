@@ -7,19 +7,19 @@ folder needs no look at the database again; what is not there is brought, and co
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from rag_service.catalog import ANYTHING, Catalog, activate_hint, check_id, check_name
+from rag_service.catalog import ANYTHING, ENCODERS_FOLDER, Catalog, activate_hint, check_id, check_name
 from rag_service.database import Connection, Database, Rows, Unwritten
 from rag_service.errors import Conflict, Damaged, NotFound, RagError
 from rag_service.history import EMPTY, Action, History, Transition
 from rag_service.manifest import BUILD_FILE, MANIFEST_FILE, Manifest, read_manifest, verify_version
 from rag_service.release import Release
 from rag_service.shared_files import bring_folder, has_folder, put_folder
-from rag_service.shared_schema import make_tables, require_pgvector
+from rag_service.shared_schema import make_tables, require_building
 from rag_service.stored import addressed
 
 _READ, _WRITE = "read", "write to"
@@ -69,24 +69,27 @@ class SharedCatalog(Catalog):
         """Brings the files of the version, where this machine does not have them."""
         folder = Catalog.version_folder(self, name, version)
         if not (folder / MANIFEST_FILE).is_file():
-            bring_folder(self.database, _of_version(name, version), folder, verify_version)
+            bring_folder(self.database, owner_of_version(name, version), folder, verify_version)
         return folder
 
     def encoder_folder(self, encoder: str) -> Path:
         """Brings its files, where this machine does not have them."""
         folder = Catalog.encoder_folder(self, encoder)
         if not folder.is_dir():
-            bring_folder(self.database, _of_encoder(encoder), folder, self.verify_encoder)
+            bring_folder(self.database, owner_of_encoder(encoder), folder, self.verify_encoder)
         return folder
 
     def vectors_table(self, name: str, version: str) -> str:
         """Raises `NotFound`."""
         found = self._read("SELECT id FROM rag.versions WHERE name = %s AND version = %s", check_name(name), version)
         if not found:
-            raise NotFound(
-                f"there is no index version {version} of {name!r} in {self.where}", hint="`rag-service index list` shows what there is"
-            )
-        return _table(found[0][0])
+            raise self._no_version(name, version)
+        return table_of(found[0][0])
+
+    def _no_version(self, name: str, version: str) -> NotFound:
+        return NotFound(
+            f"there is no index version {version} of {name!r} in {self.where}", hint="`rag-service index list` shows what there is"
+        )
 
     def holds(self, name: str, version: str) -> bool:
         """Reads all vectors: a build that comes to a version that is there puts it in order, where something is damaged."""
@@ -104,39 +107,60 @@ class SharedCatalog(Catalog):
 
     def publish(self, name: str, staged: Path, manifest: Manifest) -> Path:
         """All of it in one transaction; then the files under their name on this machine."""
-        table_of = "INSERT INTO rag.versions (name, version, rows) VALUES (%s, %s, %s) RETURNING id"
+        added = "INSERT INTO rag.versions (name, version, rows) VALUES (%s, %s, %s) RETURNING id"
         with self._writing(unhurried=True) as connection:
-            require_pgvector(connection)
             for (old,) in connection.execute(
                 "DELETE FROM rag.versions WHERE name = %s AND version = %s RETURNING id", (name, manifest.version)
             ).fetchall():  # it was damaged: what cannot be served may go
-                connection.execute(f"DROP TABLE IF EXISTS rag.{_table(old)}".encode())
-            [(number,)] = connection.execute(table_of, (name, manifest.version, manifest.counts.chunks)).fetchall()
-            self.write_vectors(connection, _table(number), staged, manifest)
-            put_folder(connection, _of_version(name, manifest.version), staged, [*manifest.files, MANIFEST_FILE, BUILD_FILE])
+                connection.execute(f"DROP TABLE IF EXISTS rag.{table_of(old)}".encode())
+            [(number,)] = connection.execute(added, (name, manifest.version, manifest.counts.chunks)).fetchall()
+            self.write_vectors(connection, table_of(number), staged, manifest)
+            put_folder(connection, owner_of_version(name, manifest.version), staged, [*manifest.files, MANIFEST_FILE, BUILD_FILE])
             self._put_encoder(connection, manifest)
         return Catalog.publish(self, name, staged, manifest)
+
+    def copy_version(self, name: str, version: str, source: str) -> None:
+        """In one transaction. Nothing is read here: an activation compares files and vectors with the manifest."""
+        added = "INSERT INTO rag.versions (name, version, rows) SELECT %s, version, rows FROM rag.versions WHERE id = %s RETURNING id"
+        files = "INSERT INTO rag.files (owner, path, part, body) SELECT %s, path, part, body FROM rag.files WHERE owner = %s"
+        with self._writing(unhurried=True) as connection:
+            lock_encoders(connection)
+            found = connection.execute("SELECT id FROM rag.versions WHERE name = %s AND version = %s", (source, version)).fetchall()
+            if not found:
+                raise self._no_version(source, version)
+            [(number,)] = connection.execute(added, (check_name(name), found[0][0])).fetchall()
+            original, copy = table_of(found[0][0]), table_of(number)
+            connection.execute(f"CREATE TABLE rag.{copy} (LIKE rag.{original} INCLUDING ALL)".encode())
+            connection.execute(f"INSERT INTO rag.{copy} SELECT * FROM rag.{original}".encode())
+            connection.execute(files, (owner_of_version(name, version), owner_of_version(source, version)))
 
     def _put_encoder(self, connection: Connection, manifest: Manifest) -> None:
         encoder = manifest.encoder.digest.removeprefix("sha256:")[:12]
         folder = Catalog.encoder_folder(self, encoder)
-        if manifest.encoder.embedder == "onnx" and folder.is_dir() and not has_folder(connection, _of_encoder(encoder)):
+        lock_encoders(connection)
+        if manifest.encoder.embedder == "onnx" and folder.is_dir() and not has_folder(connection, owner_of_encoder(encoder)):
             files = sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
-            put_folder(connection, _of_encoder(encoder), folder, files)
+            put_folder(connection, owner_of_encoder(encoder), folder, files)
 
     @contextmanager
     def building(self, name: str) -> Iterator[None]:
-        """On this machine, and for an index on all others too, as long as the connection lasts."""
-        with Catalog.building(self, name):
-            connection = self.database.connect(_WRITE)
-            try:
-                with connection.alone(_WRITE) as held:
-                    [(free,)] = held.execute("SELECT pg_try_advisory_lock(hashtextextended(%s, 0))", (f"rag building {name}",)).fetchall()
-                if not free:
-                    raise Conflict(f"another process is already building {name!r}", hint="wait until it has ended, then try again")
-                yield
-            finally:
-                connection.close()
+        """On this machine, and for an index on all others too, as long as the connection lasts. Raises what `require_building` raises."""
+        with Catalog.building(self, name), nullcontext() if name == ENCODERS_FOLDER else self._building_anywhere(name):
+            yield
+
+    @contextmanager
+    def _building_anywhere(self, name: str) -> Iterator[None]:
+        with self._writing() as transaction:
+            require_building(transaction)
+        connection = self.database.connect(_WRITE)
+        try:
+            with connection.alone(_WRITE) as held:
+                [(free,)] = held.execute("SELECT pg_try_advisory_lock(hashtextextended(%s, 0))", (f"rag building {name}",)).fetchall()
+            if not free:
+                raise Conflict(f"another process is already building {name!r}", hint="wait until it has ended, then try again")
+            yield
+        finally:
+            connection.close()
 
     def add_release(self, name: str, release: Release) -> None:
         with self._writing() as connection:
@@ -171,7 +195,7 @@ class SharedCatalog(Catalog):
         """In one transaction; of two that come at once, the second sees what the first did."""
         check_name(name)
         with self._writing() as connection:
-            connection.execute("SELECT pg_advisory_xact_lock(hashtextextended(%s, 0))", (f"rag activating {name}",))
+            lock_activations(connection, name)
             newest = connection.execute(
                 "SELECT seq, release FROM rag.transitions WHERE name = %s ORDER BY seq DESC LIMIT 1", (name,)
             ).fetchall()
@@ -250,13 +274,27 @@ def _add_release(connection: Connection, name: str, release: Release) -> None:
     connection.execute(insert, (check_name(name), release.id, release.canonical()))
 
 
-def _of_version(name: str, version: str) -> str:
+def lock_activations(connection: Connection, name: str) -> None:
+    """For a transaction: nobody changes meanwhile what an index serves."""
+    _lock(connection, f"rag activating {name}")
+
+
+def lock_encoders(connection: Connection) -> None:
+    """For a transaction: nobody counts meanwhile on an encoder that is there, or removes one."""
+    _lock(connection, "rag encoders")
+
+
+def _lock(connection: Connection, what: str) -> None:
+    connection.execute("SELECT pg_advisory_xact_lock(hashtextextended(%s, 0))", (what,))
+
+
+def owner_of_version(name: str, version: str) -> str:
     return f"version:{name}/{version}"
 
 
-def _of_encoder(encoder: str) -> str:
+def owner_of_encoder(encoder: str) -> str:
     return f"encoder:{encoder}"
 
 
-def _table(number: int) -> str:
+def table_of(number: int) -> str:
     return f"vectors_{number:d}"

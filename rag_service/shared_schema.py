@@ -7,7 +7,7 @@ transitions   each change of what an index serves; the newest says what is serve
 """
 
 from rag_service.database import Connection
-from rag_service.errors import Mismatch, MissingDependency
+from rag_service.errors import Mismatch, MissingDependency, StorageFailed
 
 SCHEMA_VERSION = 1
 _MAKING = 0x52414753
@@ -51,8 +51,12 @@ def make_tables(connection: Connection) -> None:
         )
 
 
-def require_pgvector(connection: Connection) -> None:
-    """Raises `MissingDependency` where the server does not have it, and `StorageFailed` where this role may not add it."""
+def require_building(connection: Connection) -> None:
+    """That this role can write versions, said before hours are spent on one. Raises `MissingDependency` where the server has no pgvector,
+    and `StorageFailed` where this role may not add it, or may make no tables.
+    """
+    if connection.execute("SELECT has_schema_privilege('rag', 'CREATE')").fetchall() != [(True,)]:
+        raise StorageFailed("this role may make no tables in the schema rag", hint="build and activate with the role that made the schema")
     if connection.execute("SELECT to_regtype('vector')").fetchall() != [(None,)]:
         return
     if not connection.execute("SELECT 1 FROM pg_available_extensions WHERE name = 'vector'").fetchall():

@@ -59,27 +59,27 @@ def sweep(catalog: Catalog, names: Iterable[str], *, recorded: Collection[Lineag
 
 
 def _sweep_index(catalog: Catalog, name: str, recorded: Collection[Lineage], depth: int, *, dry_run: bool) -> list[Swept]:
-    versions, releases = _reasons(catalog, name, recorded, depth)
+    versions, releases = reasons(catalog, name, recorded, depth)
     found: list[Swept] = []
     for version in catalog.versions(name):
         folder = catalog.version_folder(name, version)
         size_bytes, why = _size(folder), versions.get(version, "")
         if not why:
-            why = _remove_version(folder, dry_run=dry_run)
+            why = remove_version_files(folder, dry_run=dry_run)
             if not why and not dry_run:
                 _remove(catalog.notes_path(name, version))
         found.append(Swept("version", name, version, size_bytes, why))
     left = {one.id for one in found if not one.goes}
     for release in catalog.releases(name):
         path = catalog.release_path(name, release)
-        why = releases.get(release) or ("its version stays" if _version_of(catalog, name, release) in left else "")
+        why = releases.get(release) or ("its version stays" if version_of(catalog, name, release) in left else "")
         found.append(Swept("release", name, release, path.stat().st_size, why))
         if not why and not dry_run:
             _remove(path)
     return found + _sweep_embeddings(catalog, name, dry_run=dry_run)
 
 
-def _reasons(catalog: Catalog, name: str, recorded: Collection[Lineage], depth: int) -> tuple[dict[str, str], dict[str, str]]:
+def reasons(catalog: Catalog, name: str, recorded: Collection[Lineage], depth: int) -> tuple[dict[str, str], dict[str, str]]:
     """Why versions and releases stay: by id, the weightiest reason of each."""
     versions: dict[str, str] = {}
     releases: dict[str, str] = {}
@@ -89,7 +89,7 @@ def _reasons(catalog: Catalog, name: str, recorded: Collection[Lineage], depth: 
     for number, release in reversed(list(enumerate(catalog.history(name).recent(depth)))):
         why = f"{number} step{'s' if number > 1 else ''} back" if number else "active"
         releases[release] = why
-        version = _version_of(catalog, name, release)
+        version = version_of(catalog, name, release)
         if version is not None:
             versions[version] = why
         elif not number:
@@ -109,14 +109,14 @@ def _is_whole(catalog: Catalog, name: str, version: str) -> bool:
     return True
 
 
-def _version_of(catalog: Catalog, name: str, release: str) -> str | None:
+def version_of(catalog: Catalog, name: str, release: str) -> str | None:
     try:
         return catalog.release(name, release).index.version
     except RagError:
         return None
 
 
-def _remove_version(folder: Path, *, dry_run: bool) -> str:
+def remove_version_files(folder: Path, *, dry_run: bool) -> str:
     """Why it was not removed after all; empty where it was, or would be."""
     manifest = folder / MANIFEST_FILE
     with ExitStack() as held:

@@ -1,7 +1,8 @@
-"""What can be known of the image without building it: there is no container engine where the tests run."""
+"""What can be known of the image without building it; `make image-test` builds it."""
 
 import json
 import re
+import tomllib
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -56,7 +57,15 @@ def test_the_final_stage_installs_nothing_and_takes_no_environment_that_holds_to
     sources = [re.findall(r"--from=(\w+).* (/\S+) /\S+$", value)[0] for value in final.values("COPY")]
     assert sources == [("install", "/opt/rag"), ("build", "/srv/indexes")]
     install = next(stage for stage in stages if stage.name == "install")
-    assert "install -c constraints.txt ." in install.values("RUN")[0]
+    assert 'install -c constraints.txt ".${EXTRAS:+[$EXTRAS]}"' in install.values("RUN")[0]
+
+
+def test_the_extras_that_serve_are_in_it_and_are_extras_of_the_package(stages: list[Stage]) -> None:
+    install = next(stage for stage in stages if stage.name == "install")
+    [extras] = [value.removeprefix("EXTRAS=") for value in install.values("ARG")]
+    known = tomllib.loads((PROJECT / "pyproject.toml").read_text("utf-8"))["project"]["optional-dependencies"]
+    assert set(extras.split(",")) <= set(known)
+    assert not {"build", "dev", "llamacpp"} & set(extras.split(","))
 
 
 def test_the_build_stage_makes_a_demo_index_that_is_active(stages: list[Stage]) -> None:

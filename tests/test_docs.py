@@ -17,15 +17,19 @@ from rag_service.api.schemas import AskRequest
 from rag_service.ask import Pipeline
 from rag_service.catalog import Catalog
 from rag_service.cli.app import app as service_app
+from rag_service.drift.folder import DriftFolder
+from rag_service.drift.report import Finding, Report, Side, SystemFinding
 from rag_service.key_file import SCOPES
 from rag_service.question import Question
 from rag_service.reply import AskReply
 from rag_service.settings import Settings, load_settings
+from rag_service.telemetry.drift_metrics import DRIFT_METRICS, DriftMetrics
 from rag_service.telemetry.metric_catalogue import CATALOGUE
 from rag_service.trace import Trace
 from rag_service.types import AbstainReason, SkipReason, WarningCode
 from rag_service.wiring.building import build
 from rag_service.wiring.releases import make_release, open_release
+from tests.api.conftest import desk_on, running
 
 PROJECT = Path(__file__).resolve().parents[1]
 DOCS = PROJECT / "docs"
@@ -33,6 +37,8 @@ PAGES = sorted(DOCS.glob("*.md"))
 TEXTS = [PROJECT / "README.md", PROJECT / "CHANGELOG.md", *PAGES]
 BUNDLED_QUESTIONS = PROJECT / "eval" / "datasets" / "docs.jsonl"
 MAX_LINE_CHARS = 100
+NOT_METRICS = {"rag_service", "rag_serving", "rag_key"}
+"""What else begins as metrics do: the package, a role of a database, the beginning of every API key."""
 
 every_text = pytest.mark.parametrize("path", TEXTS, ids=lambda path: path.name)
 
@@ -132,6 +138,40 @@ def test_the_table_of_metrics_is_that_of_the_service() -> None:
     documented = [(name, kind, labels, level) for name, kind, labels, level, _ in rows(section("monitor.md", "Which metrics"))]
     shown = [(entry.name, entry.type, "`, `".join(entry.labels) or "none", entry.level) for entry in CATALOGUE]
     assert documented == shown
+
+
+def a_report() -> Report:
+    """Of drift, with a signal that has all its numbers."""
+    side = Side(since="2026-10-01T00:00:00Z", until="2026-11-01T00:00:00Z", records=1, questions=1, conversations=1, releases={})
+    found = Finding(
+        feature="language", title="", about="questions", kind="categories", state="quiet", effect=0.1, effect_name="JS", floor=0.1,
+        p_value=0.5, p_adjusted=1.0,
+    )  # fmt: skip
+    return Report(
+        made_at=side.until, index="handbook", encoder="", reference_id="0" * 12, reference=side, window=side, alpha=0.01, draws=1, seed=1,
+        least=1, findings=(found,), system=SystemFinding(state="same"),
+    )  # fmt: skip
+
+
+def test_the_tables_of_metrics_are_what_a_service_exports(own_indexes: Path) -> None:
+    """Of a service that has just started, and has a report of drift."""
+    documented = {row[0] for page in ("monitor.md", "drift.md") for row in rows(section(page, "Which metrics"))}
+    DriftFolder(Catalog(own_indexes).drift_folder("handbook")).write_report(a_report())
+    with running(desk_on(own_indexes)) as client:
+        exported = set(re.findall(r"^# HELP (rag_\w+) ", client.get("/metrics").body.decode(), re.MULTILINE))
+    assert documented == exported == {entry.name for entry in CATALOGUE} | DRIFT_METRICS.keys()
+
+
+def test_the_table_of_drift_metrics_has_the_labels_that_they_have() -> None:
+    documented = {name: labels for name, labels, _ in rows(section("drift.md", "Which metrics"))}
+    families = DriftMetrics(a_report).collect()
+    assert documented == {one.name: ", ".join({label for sample in one.samples for label in sample.labels}) or "none" for one in families}
+
+
+def test_no_page_names_a_metric_that_is_not_exported() -> None:
+    exported = {entry.name for entry in CATALOGUE} | DRIFT_METRICS.keys()
+    named = {name for page in PAGES for name in re.findall(r"\b(rag_[a-z_]*[a-z])(?:_bucket|_count|_sum)?\b", page.read_text("utf-8"))}
+    assert named - exported <= NOT_METRICS
 
 
 def test_the_table_of_errors_is_that_of_the_service() -> None:

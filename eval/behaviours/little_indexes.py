@@ -26,7 +26,7 @@ from rag_service.durable import storage_errors
 from rag_service.embedders.encoder import DEFAULT_ENCODER
 from rag_service.errors import InvalidInput, Mismatch, NothingToIndex, RagError
 from rag_service.filters import parse_filter
-from rag_service.manifest import Manifest
+from rag_service.manifest import Manifest, read_manifest
 from rag_service.question import Question
 from rag_service.record import Record
 from rag_service.release import Release
@@ -44,6 +44,14 @@ class Original:
 
     release: Release
     manifest: Manifest
+
+    @classmethod
+    def of(cls, catalog: Catalog, name: str, release: Release) -> "Original":
+        """A release of index `name`. From a catalog in a database its encoder is brought. Raises `NotFound` or `Damaged`."""
+        manifest = read_manifest(catalog.version_folder(name, release.index.version))
+        if manifest.encoder.embedder == "onnx":
+            catalog.encoder_folder(short_id(manifest.encoder.digest))
+        return cls(release, manifest)
 
 
 class LittleIndexes:

@@ -22,7 +22,6 @@ from eval.questions import read_questions
 from eval.results import Row
 from eval.runs import DEFAULT_HOME
 from eval.stages.cache import StageCache
-from rag_service.catalog import Catalog
 from rag_service.console import EXIT_ERROR, BarProgress, errors_in_words
 
 _LISTED = 10
@@ -46,6 +45,7 @@ def aa(
     Example: python -m eval aa -c eval.yaml --limit 100
     """
     from eval.running import Running  # loads FAISS, which reads OMP_NUM_THREADS then
+    from rag_service.wiring.stores import open_catalog
 
     given = Given(config=config, files=tuple(files or ()), questions=questions, corpus=corpus, name=name, indexes=indexes, limit=limit)
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim")
@@ -56,7 +56,7 @@ def aa(
     with BarProgress() as progress, errors_in_words(interrupted=lambda: interrupted(progress)):
         settings = where(given)
         experiment = experiment_of(given, settings)
-        question_set, catalog = read_questions(experiment.questions, split=experiment.split), Catalog(settings.indexes)
+        question_set, catalog = read_questions(experiment.questions, split=experiment.split), open_catalog(settings)
         with StageCache.open(home) as cache:
             first, second = (
                 Running(experiment, question_set, catalog, used, progress).run(command="aa", only=only)

@@ -12,10 +12,8 @@ from eval.candidate import Candidate, candidate_of_file
 from eval.cli.options import HomeOption, IndexesOption, NameOption
 from eval.cli.written import check_target, display, write
 from eval.runs import DEFAULT_HOME
-from rag_service.catalog import Catalog
 from rag_service.console import EXIT_ERROR, BarProgress, errors_in_words
 from rag_service.errors import InvalidInput, InvalidSettings
-from rag_service.manifest import read_manifest
 from rag_service.settings import load_settings
 
 ConfigOption = Annotated[
@@ -89,13 +87,15 @@ def _live(url: str, cases: tuple[Case, ...], key: str | None, progress: BarProgr
 def _little(
     name: str | None, config: Path | None, cases: tuple[Case, ...], home: Path, indexes: Path | None, progress: BarProgress
 ) -> Behaved:
-    folder = load_settings(indexes=indexes).indexes
+    from rag_service.wiring.stores import open_catalog  # loads FAISS, which reads OMP_NUM_THREADS then
+
+    of_machine = load_settings(indexes=indexes)
     candidate = candidate_of_file(config) if config is not None else Candidate("defaults", "the default settings")
-    settings, like, of = candidate.settings(folder), None, candidate.origin
+    settings, like, of = candidate.settings(of_machine.indexes), None, candidate.origin
     if name is not None:
-        catalog = Catalog(folder)
+        catalog = open_catalog(of_machine)
         release = catalog.release(name, catalog.active_id(name))
-        like = Original(release, read_manifest(catalog.version_folder(name, release.index.version)))
+        like = Original.of(catalog, name, release)
         of = f"release {release.id} of {name}"
     with little_indexes(settings, home=home, like=like) as little:
         return behaved(of, run_behaviours(cases, little.ask, progress))

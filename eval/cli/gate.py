@@ -120,14 +120,13 @@ def _decided(base: Named, candidate: Named, policy: Policy, home: Path, indexes:
 def _tried(candidate: Named, asked: Behaviours, home: Path, indexes: Path | None, progress: BarProgress) -> Sequence[Case]:
     """The suite, over little corpora that are answered as the candidate answers."""
     from eval.behaviours import Original, bundled_cases, little_indexes, read_cases, run_behaviours  # loads FAISS
-    from rag_service.catalog import Catalog
-    from rag_service.manifest import read_manifest
+    from rag_service.wiring.stores import open_catalog
 
     measured = candidate.measured
     cases = bundled_cases() if asked.file is None else [case for case in read_cases([asked.file]) if case.kind != "live"]
     settings = load_settings(indexes=indexes)
-    manifest = read_manifest(Catalog(settings.indexes).version_folder(measured.index.name, measured.index.version))
-    with little_indexes(settings, home=home, like=Original(measured.release.content, manifest)) as little:
+    original = Original.of(open_catalog(settings), measured.index.name, measured.release.content)
+    with little_indexes(settings, home=home, like=original) as little:
         return run_behaviours(cases, little.ask, progress)
 
 

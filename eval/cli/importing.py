@@ -8,7 +8,7 @@ import typer
 from rich.markup import escape
 
 from eval.cli.options import IndexesOption, SplitOption
-from eval.importing import Imported, Source, import_questions, write_questions
+from eval.importing import Imported, Source, import_questions, import_records, write_questions
 from rag_service.console import err, errors_in_words, out
 from rag_service.errors import InvalidInput
 from rag_service.settings import load_settings
@@ -45,18 +45,22 @@ def import_(
     """
     with errors_in_words():
         _check_target(output, force)
-        found = list(paths or [])
-        if not found and source == "records":
-            found = [_ledger(indexes)]
-        imported = import_questions(source, found, told=_told(maps or []), split=split)
+        told = _told(maps or [])
+        if source == "records" and not paths:
+            imported = _of_the_service(indexes, told, split)
+        else:
+            imported = import_questions(source, list(paths or []), told=told, split=split)
         write_questions(output, imported.questions.questions)
     _show(imported, output)
 
 
-def _ledger(indexes: Path | None) -> Path:
-    from rag_service.wiring.stores import ledger_path  # loads what serves
+def _of_the_service(indexes: Path | None, told: Mapping[str, str], split: str | None) -> Imported:
+    from rag_service.wiring.stores import ledger_path, ledger_url, open_ledger  # loads what serves
 
-    return ledger_path(load_settings(indexes=indexes))
+    settings = load_settings(indexes=indexes)
+    if ledger_url(settings) is None:
+        return import_questions("records", [ledger_path(settings)], told=told, split=split)
+    return import_records(open_ledger(settings), "the database", told=told, split=split)
 
 
 def _told(maps: Sequence[str]) -> Mapping[str, str]:

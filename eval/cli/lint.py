@@ -22,7 +22,6 @@ from eval.lint import faults
 from eval.lint import lint as lint_set
 from eval.questions import QuestionSet, read_questions
 from eval.text_file import read_text
-from rag_service.catalog import Catalog
 from rag_service.console import EXIT_ERROR, errors_in_words, out
 from rag_service.ports import ChunkTable
 from rag_service.settings import load_settings
@@ -78,9 +77,10 @@ def _unreadable(path: Path) -> list[Finding]:
 def _chunks(name: str, indexes: Path | None) -> tuple[ChunkTable, str]:
     """Of the index version that is served. No model is loaded for it."""
     from rag_service.wiring.releases import open_chunks  # loads FAISS, which reads OMP_NUM_THREADS then
+    from rag_service.wiring.stores import open_catalog
 
     settings = load_settings(name=name, indexes=indexes)
-    catalog = Catalog(settings.indexes)
+    catalog = open_catalog(settings)
     release = catalog.release(settings.name, catalog.active_id(settings.name))
     return open_chunks(catalog, settings.name, release.index.version), settings.name
 

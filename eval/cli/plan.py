@@ -22,7 +22,6 @@ from eval.counting import counted
 from eval.questions import read_questions
 from eval.runs import DEFAULT_HOME
 from eval.stages.cache import StageCache
-from rag_service.catalog import Catalog
 from rag_service.console import BarProgress, errors_in_words
 
 
@@ -45,6 +44,7 @@ def plan(
     """
     from eval.planning import plan as planned  # loads FAISS, which reads OMP_NUM_THREADS then
     from eval.running import Running
+    from rag_service.wiring.stores import open_catalog
 
     given = Given(
         config=config,
@@ -62,7 +62,7 @@ def plan(
         experiment = experiment_of(given, settings)
         with StageCache.open(home) as cache:
             running = Running(
-                experiment, read_questions(experiment.questions, split=experiment.split), Catalog(settings.indexes), cache, progress
+                experiment, read_questions(experiment.questions, split=experiment.split), open_catalog(settings), cache, progress
             )
             bill = planned(running, cache, only=only)
     grid = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim")

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
@@ -15,8 +16,9 @@ from eval.decision import Decision, read_decision
 from eval.policy import Behaviours
 from eval.reports.legible import one_line
 from eval.runs import DECISION_FILE, DEFAULT_HOME, run_folder
-from rag_service.catalog import Catalog, check_name
+from rag_service.catalog import check_name
 from rag_service.console import BarProgress, err, errors_in_words, out
+from rag_service.drift.reference import Reference
 from rag_service.errors import InvalidInput, RagError
 from rag_service.settings import load_settings
 
@@ -60,9 +62,10 @@ def promote(
         from eval.live_release import Live
         from eval.promote import plan
         from eval.promote import promote as promote_planned
+        from rag_service.wiring.stores import open_catalog
 
         settings = load_settings(name=name, indexes=indexes)
-        catalog = Catalog(settings.indexes)
+        catalog = open_catalog(settings)
         planned = plan(run_folder(home, run), settings, catalog, name=name)
         live = None if no_live else Live(url or f"http://127.0.0.1:{settings.port}", key)
         cases = _live_cases(planned.decision)
@@ -79,6 +82,7 @@ def promote(
     out.print(f"  to undo that: python -m eval rollback --name {promoted.name}")
     if promoted.adopted:
         err.print("[dim]the index version was copied from that of the evaluation[/dim]")
+    _print_reference(promoted.reference)
 
 
 def rollback(
@@ -91,14 +95,19 @@ def rollback(
     Example: python -m eval rollback --name handbook --why "it misses the annex"
     """
     with errors_in_words(interrupted=lambda: "interrupted: what was served is still served"):
+        from eval.promote import keep_reference
         from rag_service.wiring.activating import activate, earlier, this_person
+        from rag_service.wiring.stores import open_catalog
 
         settings = load_settings(name=name, indexes=indexes)
-        catalog = Catalog(settings.indexes)
+        catalog = open_catalog(settings)
         before = catalog.active_id(check_name(settings.name))
         release = earlier(catalog, settings.name, None)
-        activate(settings, catalog, settings.name, release, who=this_person(), why=why, action="rollback", expected=before, told=_told)
+        _, opened = activate(
+            settings, catalog, settings.name, release, who=this_person(), why=why, action="rollback", expected=before, told=_told
+        )
         out.print(f"[green]rolled back[/green]: {settings.name} serves release [bold]{release.id}[/bold] again, in place of {before}")
+        _print_reference(keep_reference(settings, catalog, opened))
 
 
 def status(name: NameOption = None, home: HomeOption = DEFAULT_HOME, indexes: IndexesOption = None) -> None:
@@ -106,9 +115,11 @@ def status(name: NameOption = None, home: HomeOption = DEFAULT_HOME, indexes: In
 
     Example: python -m eval status --name handbook
     """
+    from rag_service.wiring.stores import open_catalog  # loads FAISS, which reads OMP_NUM_THREADS then
+
     with errors_in_words():
         settings = load_settings(name=name, indexes=indexes)
-        catalog = Catalog(settings.indexes)
+        catalog = open_catalog(settings)
         served = catalog.active_id(check_name(settings.name))
         last = catalog.history(settings.name).transitions[-1]
     grid = Table.grid(padding=(0, 2))
@@ -124,6 +135,15 @@ def status(name: NameOption = None, home: HomeOption = DEFAULT_HOME, indexes: In
         against = f"against {one_line(decision.base.name)} ({decision.base.release})"
         grid.add_row("decided", Text(f"{decision.decided_at} {said} {against}, run {decision.candidate.run}"))
     display(grid)
+
+
+def _print_reference(found: Reference | RagError | None) -> None:
+    """Of drift: the first of an encoder, or why there is none."""
+    if isinstance(found, RagError):
+        err.print(f"[yellow]no reference of drift was made[/yellow]: {escape(found.message)}", soft_wrap=True)
+    elif found is not None:
+        what = "what was evaluated, until there is one of traffic" if found.source == "evaluation" else "what was asked"
+        err.print(f"[dim]reference {found.id} of drift is kept, of {what}[/dim]")
 
 
 def _live_cases(decision: Decision) -> Sequence[Case]:

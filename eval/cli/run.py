@@ -38,7 +38,6 @@ from eval.results import Run
 from eval.runs import DEFAULT_HOME, to_json, write_run
 from eval.stages.cache import StageCache
 from eval.target import Parity, parity
-from rag_service.catalog import Catalog
 from rag_service.console import EXIT_ERROR, BarProgress, err, errors_in_words
 from rag_service.digests import short_id
 from rag_service.durable import write_atomically
@@ -133,6 +132,7 @@ def run(
 def made(given: Given, home: Path, progress: BarProgress, *, only: str = "*", no_cache: bool = False) -> tuple[Run, Path]:
     """The run, and the folder that it was written to."""
     from eval.running import Running  # loads FAISS, which reads OMP_NUM_THREADS then
+    from rag_service.wiring.stores import open_catalog
 
     settings = where(given)
     experiment = experiment_of(given, settings)
@@ -141,7 +141,7 @@ def made(given: Given, home: Path, progress: BarProgress, *, only: str = "*", no
         if cache.note:
             err.print(f"[yellow]{cache.note}[/yellow]", soft_wrap=True)
         used = cache.forgetful() if no_cache else cache
-        running = Running(experiment, question_set, Catalog(settings.indexes), used, progress)
+        running = Running(experiment, question_set, open_catalog(settings), used, progress)
         found = running.run(command=shlex.join(["python", "-m", "eval", *sys.argv[1:]]), only=only)
     return found, write_run(home, found)
 

@@ -15,17 +15,23 @@ from rag_service.errors import NotFound
 from rag_service.export import as_question_line
 from rag_service.kept import Flaw, Kept, RecordQuery
 from rag_service.ledger.sqlite import SqliteLedger
+from rag_service.ports import Ledger
 
 
-def read_records(path: Path, lost: Counter[str]) -> Iterator[tuple[str, EvalQuestion]]:
-    """Of the ledger `path`, each question once: of several answers to it, the one rated last that says what would be right, or else the
-    last. What was erased is not there, and where texts are not stored, or the question holds something masked, there is none: `lost`
-    counts these. Raises `NotFound`, `Damaged`, `Mismatch` or `StorageFailed`.
-    """
+def ledger_in(path: Path) -> Ledger:
+    """Raises `NotFound`."""
     if not path.is_file():
         raise NotFound(f"there is no ledger {path}", hint="name the file of records; `rag-service config show` says where it is")
+    return SqliteLedger(path)
+
+
+def read_records(ledger: Ledger, shown: str, lost: Counter[str]) -> Iterator[tuple[str, EvalQuestion]]:
+    """Each question once: of several answers to it, the one rated last that says what would be right, or else the last. `shown` names the
+    ledger. What was erased is not there, and where texts are not stored, or the question holds something masked, there is none: `lost`
+    counts these. Raises `Damaged`, `Mismatch` or `StorageFailed`.
+    """
     found: dict[str, EvalQuestion] = {}
-    for kept in SqliteLedger(path).records(RecordQuery()):
+    for kept in ledger.records(RecordQuery()):
         if isinstance(kept, Flaw):
             lost["records that cannot be read"] += 1
             continue
@@ -35,14 +41,14 @@ def read_records(path: Path, lost: Counter[str]) -> Iterator[tuple[str, EvalQues
         if line is None:
             lost["records without the text of their question"] += 1
             continue
-        question = _with_places(native_question(line.decode(), f"{path.name}: {kept.record.answer_id}"), kept)
+        question = _with_places(native_question(line.decode(), f"{shown}: {kept.record.answer_id}"), kept)
         asked = " ".join(question.question.casefold().split())
         if asked in found:
             lost["answers to a question that was asked again"] += 1
         if asked not in found or question.answerable is not None or found[asked].answerable is None:
             found[asked] = question
     for question in found.values():
-        yield f"{path.name}: {question.id}", question
+        yield f"{shown}: {question.id}", question
 
 
 def _with_places(question: EvalQuestion, kept: Kept) -> EvalQuestion:

@@ -7,7 +7,7 @@ from rich.table import Table
 
 from rag_service.console import err, out
 from rag_service.drift.reference import Reference
-from rag_service.drift.report import Finding, Report, Side, State, SystemState
+from rag_service.drift.report import Finding, Report, Side, Source, State, SystemState
 
 _STATES: dict[State, str] = {
     "alarm": "[bold red]ALARM[/bold red]",
@@ -21,15 +21,18 @@ _SYSTEM: dict[SystemState, str] = {
     "alarm": "[bold red]ALARM[/bold red]",
     "undefined": "[dim]not known[/dim]",
 }
+_SOURCES: dict[Source, str] = {"questions": "a file of questions", "evaluation": "an evaluation"}
 _SIDE_CHARS = 18
 
 
 def print_report(report: Report) -> None:
-    head = f"{len(report.alarms)} of {len(report.defined)} signals" if report.alarms else "no signal"
-    style = "bold red" if report.alarms else "bold green" if report.defined else "bold yellow"
-    out.print(f"[{style}]{head} {'differ' if len(report.alarms) > 1 else 'differs'}[/] from reference {report.reference_id}")
-    for label, side in (("reference", report.reference), ("window", report.window)):
-        out.print(f"[dim]{label:<10}{_side(side)}[/dim]")
+    different = report.different
+    head = f"{len(different)} of {len(report.defined)} signals" if different else "no signal"
+    style = "bold red" if report.alarms else "bold green" if report.defined and not different else "bold yellow"
+    out.print(f"[{style}]{head} {'differ' if len(different) > 1 else 'differs'}[/] from reference {report.reference_id}")
+    out.print(f"[dim]reference {_when(report.reference, report.source)}  {report.reference.questions:,} questions[/dim]")
+    window = report.window
+    out.print(f"[dim]window    {_when(window)}  {window.questions:,} questions of {window.records:,} records[/dim]")
     for about, title in (("questions", "traffic: what is asked"), ("answers", "traffic: what becomes of it")):
         out.print(f"\n[bold]{title}[/bold]")
         out.print(_table([finding for finding in report.findings if finding.about == about]))
@@ -51,7 +54,8 @@ def print_references(found: Sequence[Reference], active_encoder: str | None) -> 
     for reference in found:
         side, encoder = reference.side, escape(reference.encoder.name)
         usable = reference.encoder.digest == active_encoder
-        source = f"{side.since[:10]} – {side.until[:10]}" if side.since else "a file of questions"
+        source = f"{side.since[:10]} – {side.until[:10]}" if side.since else _SOURCES[reference.source]
+        source += ", searched anew" if reference.source == "searches" else ""
         shown = encoder if usable else f"[yellow]{encoder}, not the active one[/yellow]"
         table.add_row(reference.id, reference.made_at[:16].replace("T", " "), f"{side.questions:,}", source, shown)
     out.print(table)
@@ -66,7 +70,7 @@ def _table(findings: Sequence[Finding]) -> Table:
         p = "" if finding.p_adjusted is None else f"{finding.p_adjusted:.3f}"
         table.add_row(
             escape(finding.title), finding.reference, escape(finding.window[:_SIDE_CHARS]), effect, f"{finding.floor:.2f}", p,
-            _STATES[finding.state],
+            "[yellow]unlike[/yellow]" if finding.unlike else _STATES[finding.state],
         )  # fmt: skip
     return table
 
@@ -79,6 +83,7 @@ def _print_system(report: Report) -> None:
         out.print(f"  {escape(changed)}")
 
 
-def _side(side: Side) -> str:
-    when = f"{side.since[:16].replace('T', ' ')} – {side.until[:16].replace('T', ' ')}" if side.since else "a file of questions"
-    return f"{when}  {side.questions:,} questions of {side.records:,} records"
+def _when(side: Side, source: Source = "records") -> str:
+    if not side.since:
+        return _SOURCES.get(source, "a file of questions")
+    return f"{side.since[:16].replace('T', ' ')} – {side.until[:16].replace('T', ' ')}"

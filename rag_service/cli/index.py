@@ -18,15 +18,14 @@ from rag_service.cli.index_difference import described_difference, print_differe
 from rag_service.cli.ledger import LedgerOption
 from rag_service.cli.options import GeneratorOption, IndexesOption, JsonOption, NameOption
 from rag_service.cli.questions import QuestionsOption, compared, read_texts
-from rag_service.cli.release import WhyOption, serve_release
+from rag_service.cli.release import WhyOption, keep_reference, serve_release
 from rag_service.cli.swept import print_swept
 from rag_service.cli.transfer import pull, push
 from rag_service.cli.watching import changes_below
 from rag_service.console import BarProgress, err, errors_in_words, out, shown_bytes, tell
-from rag_service.errors import Damaged, InvalidInput, NotFound, RagError
+from rag_service.errors import Damaged, NotFound, RagError
 from rag_service.manifest import BuildFacts, Manifest, read_build_facts, read_manifest, verify_version
 from rag_service.settings import Settings, load_settings
-from rag_service.sweep import sweep
 from rag_service.types import DocumentId
 from rag_service.version_difference import version_difference
 from rag_service.wiring.activating import activate as activate_release
@@ -34,7 +33,7 @@ from rag_service.wiring.activating import this_person
 from rag_service.wiring.desks import recorded_lineages
 from rag_service.wiring.encoders import verify_encoder
 from rag_service.wiring.releases import make_release, open_chunks, open_release
-from rag_service.wiring.stores import open_catalog, verify_vectors
+from rag_service.wiring.stores import open_catalog, sweep, verify_vectors
 
 app = typer.Typer(no_args_is_help=True, help="Build indexes from documents, look at them, choose what is served.")
 
@@ -223,10 +222,6 @@ def gc(
         names = catalog.names() if every else [check_name(settings.name)]
         if not every and not catalog.versions(settings.name):
             raise NotFound(f"index {settings.name!r} has no version", hint="`rag-service index list` shows what there is")
-        if catalog.shares:
-            raise InvalidInput(
-                "versions in a database are not removed by this command", hint="docs/postgres.md says how to drop one that nobody needs"
-            )
         found = sweep(catalog, names, recorded=recorded_lineages(settings), depth=settings.keep_releases, dry_run=dry_run)
         print_swept(found, dry_run=dry_run)
 
@@ -238,7 +233,8 @@ def _pipeline(settings: Settings, catalog: Catalog, version: str) -> Pipeline:
 def _activate(settings: Settings, catalog: Catalog, version: str, *, why: str, quietly: bool = False) -> str:
     release = make_release(settings, catalog, settings.name, version)
     if quietly:
-        activate_release(settings, catalog, settings.name, release, who=this_person(), why=why)
+        _, opened = activate_release(settings, catalog, settings.name, release, who=this_person(), why=why)
+        keep_reference(settings, catalog, opened)
     else:
         serve_release(settings, catalog, release, why=why, action="activate")
     return release.id

@@ -168,7 +168,7 @@ def backup(
     Example: rag-service trace backup backup/ledger.sqlite
     """
     with errors_in_words():
-        path = ledger_path(load_settings(ledger=ledger_file, indexes=indexes))
+        path = _file(ledger_file, indexes, "records in a database are copied by pg_dump: see docs/postgres.md")
         with BarProgress() as progress:
             progress.stage("backup", None)
             audit = back_up(path, to, progress.advance)
@@ -181,11 +181,16 @@ def backup(
 def migrate(ledger_file: LedgerOption = None, indexes: IndexesOption = None) -> None:
     """Bring a ledger that an earlier version wrote to the form that this one writes. A copy stays as it was."""
     with errors_in_words():
-        settings = load_settings(ledger=ledger_file, indexes=indexes)
-        if ledger_url(settings) is not None:
-            raise InvalidInput("records in a database have had one form only", hint="name a file with --ledger")
-        copy = migrate_ledger(ledger_path(settings))
+        copy = migrate_ledger(_file(ledger_file, indexes, "records in a database have had one form only"))
     out.print(f"[green]migrated[/green]; as it was: {copy.name}" if copy else "[green]up to date[/green]")
+
+
+def _file(ledger_file: str | None, indexes: Path | None, otherwise: str) -> Path:
+    """Of records. Raises `InvalidInput` that says `otherwise` where they are in a database."""
+    settings = load_settings(ledger=ledger_file, indexes=indexes)
+    if ledger_url(settings) is not None:
+        raise InvalidInput(otherwise, hint="name a file with --ledger")
+    return ledger_path(settings)
 
 
 def _intact(found: Iterable[Kept | Flaw], flaws: list[Flaw]) -> Iterator[Kept]:

@@ -9,8 +9,8 @@ from rich.table import Table
 
 from rag_service.catalog import Catalog, check_name
 from rag_service.cli.options import IndexesOption, JsonOption
-from rag_service.console import err, errors_in_words, out
-from rag_service.errors import NotFound
+from rag_service.console import BarProgress, err, errors_in_words, out
+from rag_service.errors import NotFound, RagError
 from rag_service.history import Action, Transition
 from rag_service.opened import Opened
 from rag_service.release import Release
@@ -18,7 +18,10 @@ from rag_service.settings import Settings, load_settings
 from rag_service.shelf import Shelf
 from rag_service.wiring.activating import activate as activate_release
 from rag_service.wiring.activating import earlier, this_person
-from rag_service.wiring.stores import open_catalog
+from rag_service.wiring.desks import records_of
+from rag_service.wiring.first_reference import DAYS, keep_first_reference
+from rag_service.wiring.releases import deployment_of
+from rag_service.wiring.stores import open_catalog, open_ledger
 
 app = typer.Typer(no_args_is_help=True, help="See which releases there are, serve another one, go back.")
 
@@ -129,11 +132,29 @@ def serve_release(settings: Settings, catalog: Catalog, release: Release, *, why
                 f"activate {escape(settings.name)} {transition.previous}" if action == "rollback" else f"rollback {escape(settings.name)}"
             )
             out.print(f"  to undo that: rag-service release {back}")
+    keep_reference(settings, catalog, opened)
     if opened.differences:
         running = opened.pipeline.lineage.release.id
         parts = " and ".join(opened.differences)
         err.print(f"[yellow]made with other {parts} than run here[/yellow]: what answers is release {running}", soft_wrap=True)
     return opened
+
+
+def keep_reference(settings: Settings, catalog: Catalog, opened: Opened) -> None:
+    """The first reference of drift of an encoder. Whatever comes of it, the release is served."""
+    records = records_of(settings, catalog, open_ledger(settings), deployment=deployment_of(settings))
+    try:
+        with BarProgress() as progress:
+            made = keep_first_reference(settings, catalog, records, opened.pipeline, progress)
+    except RagError as error:
+        err.print(f"[yellow]no reference of drift was made[/yellow]: {escape(error.message)}", soft_wrap=True)
+        err.print("      [dim]`rag-service drift reference` makes one[/dim]")
+    except KeyboardInterrupt:
+        err.print("[yellow]interrupted[/yellow]: the release is served; `rag-service drift reference` makes a reference of drift")
+    else:
+        if made is not None:
+            what = "asked" if made.source == "records" else "asked before this encoder"
+            err.print(f"[dim]reference {made.id} of drift is kept: {made.side.questions:,} questions {what} in {DAYS} days[/dim]")
 
 
 def tell_checks() -> Callable[[str, str], None]:

@@ -12,11 +12,11 @@ from rag_service.catalog import Catalog, check_name
 from rag_service.cli.options import IndexesOption
 from rag_service.cli.release import WhyOption, serve_release, tell_checks
 from rag_service.console import BarProgress, err, errors_in_words, out, shown_bytes, tell
-from rag_service.errors import InvalidName, RagError
+from rag_service.errors import InvalidInput, InvalidName, RagError
 from rag_service.ports import ObjectStore
 from rag_service.pull import Pulled, pull_encoder, released_in
 from rag_service.push import Pushed, push_encoder
-from rag_service.settings import Settings, load_settings
+from rag_service.settings import Settings, is_database_url, load_settings
 from rag_service.wiring import remotes
 
 _LONGEST_PAUSE_S = 600.0
@@ -155,6 +155,11 @@ def _meant(what: str, indexes: Any) -> tuple[Settings, Catalog, str, str | None]
     settings = load_settings(name=check_name(name), indexes=indexes)
     if at and not identifier:
         raise InvalidName(f"{what!r} lacks the id behind the @", hint="write NAME, or NAME@ID", param="what")
+    if is_database_url(settings.store):
+        raise InvalidInput(
+            "versions in a database are neither pushed nor pulled: every machine that knows its URL has them",
+            hint="set RAG_STORE=auto to move versions that are files",
+        )
     return settings, Catalog(settings.indexes), name, identifier or None
 
 

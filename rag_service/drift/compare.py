@@ -12,7 +12,7 @@ from rag_service.drift.multiple import holm
 from rag_service.drift.numbers import number_shift
 from rag_service.drift.observation import Observation, Sample
 from rag_service.drift.permuting import Booleans, Floats, Sides, permuted_sides
-from rag_service.drift.report import Bar, Finding, Point
+from rag_service.drift.report import Bar, Finding, Point, State
 from rag_service.drift.vectors import vector_shift
 
 LEAST = 100
@@ -57,18 +57,22 @@ class _Both:
         return frozenset(seen.scale for seen in self.reference.observations)
 
 
-def compare(reference: Sample, window: Sample, *, min_confidence: float, policy: Policy = Policy()) -> tuple[Finding, ...]:
-    """`min_confidence` is what counts as covered, on both sides."""
+def compare(
+    reference: Sample, window: Sample, *, min_confidence: float, policy: Policy = Policy(), traffic: bool = True
+) -> tuple[Finding, ...]:
+    """`min_confidence` is what counts as covered, on both sides. Without `traffic` in the reference nothing is an alarm: whoever asks may
+    ask otherwise than whoever evaluates.
+    """
     chosen = features(min_confidence)
     if not reference.observations or not window.observations:
         return tuple(_undefined(feature, "there are no questions", 0, 0) for feature in chosen)
     names = [[seen.conversation for seen in sample.observations] for sample in (reference, window)]
     sides = permuted_sides(*names, draws=policy.draws, seed=policy.seed)
     both = _Both((*reference.observations, *window.observations), sides, reference, window)
-    return _judged([_finding(feature, both, policy) for feature in chosen], policy.alpha)
+    return _judged([_finding(feature, both, policy) for feature in chosen], policy.alpha, "alarm" if traffic else "significant")
 
 
-def _judged(findings: Sequence[Finding], alpha: float) -> tuple[Finding, ...]:
+def _judged(findings: Sequence[Finding], alpha: float, different: State) -> tuple[Finding, ...]:
     """Alarms are what is sure after all that was looked at, and large enough to matter."""
     p_values = [finding.p_value for finding in findings if finding.p_value is not None]
     adjusted = iter(holm(p_values))
@@ -79,7 +83,7 @@ def _judged(findings: Sequence[Finding], alpha: float) -> tuple[Finding, ...]:
             continue
         p = next(adjusted)
         large = finding.effect >= finding.floor
-        state = "quiet" if p > alpha else "alarm" if large else "significant"
+        state = "quiet" if p > alpha else different if large else "significant"
         judged.append(finding.model_copy(update={"p_adjusted": p, "state": state}))
     return tuple(judged)
 

@@ -59,12 +59,16 @@ def features(min_confidence: float) -> tuple[Feature, ...]:
         Feature("top_score", "best score", "answers", "numbers", lambda seen: seen.top_score, 0.15, scaled=True),
         Feature("score_gap", "gap to the second", "answers", "numbers", lambda seen: seen.score_gap, 0.15, scaled=True),
         Feature("coverage", "covered by documents", "answers", "shares", lambda seen: seen.confidence >= min_confidence, 0.10, scaled=True),
-        Feature("abstention", "abstained", "answers", "shares", lambda seen: seen.outcome != ANSWERED, 0.10),
+        Feature("abstention", "abstained", "answers", "shares", _abstained, 0.10),
         Feature("outcome", "answered, or why not", "answers", "categories", lambda seen: seen.outcome, 0.10),
         Feature("answer_chars", "length of answers", "answers", "categories", _length_of_answer, 0.10),
         Feature("first_document", "first document", "answers", "documents", lambda seen: seen.first_document, 0.10),
         Feature("passage_instructs", "passages that instruct", "answers", "shares", lambda seen: seen.instructed, 0.02),
     )
+
+
+def _abstained(seen: Observation) -> bool | None:
+    return None if seen.outcome is None else seen.outcome != ANSWERED
 
 
 def _length_of_answer(seen: Observation) -> str | None:

@@ -62,9 +62,11 @@ class DriftFolder:
         return read_addressed(Reference, path, identifier, hint=_MAKE)
 
     def newest_for(self, encoder: str, name: str) -> Reference:
-        """Of those of an encoder. Raises `NotFound` where there is none at all, and `Mismatch` where there are only others'."""
+        """Of those of an encoder: the newest of traffic, else the newest of an evaluation. Raises `NotFound` where there is none at all,
+        and `Mismatch` where there are only others'.
+        """
         found = self.references()
-        for reference in found:
+        for reference in sorted(found, key=lambda reference: not reference.of_traffic):  # keeps the newest first
             if reference.encoder.digest == encoder:
                 return reference
         if found:

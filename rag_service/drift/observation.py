@@ -16,7 +16,9 @@ from rag_service.drift.permuting import Booleans
 from rag_service.drift.vectors import Vectors
 from rag_service.kept import Kept
 from rag_service.languages import language_of
-from rag_service.record import Record
+from rag_service.record import Record, Search
+from rag_service.release import Release
+from rag_service.types import Vector
 
 ANSWERED = "answered"
 UNKNOWN_LANGUAGE = "not known"
@@ -38,13 +40,13 @@ class Observation:
     """Best score less the second; None with fewer than two passages."""
     confidence: float
     """That the documents hold an answer."""
-    outcome: str
-    """`answered`, or why not."""
+    outcome: str | None
+    """`answered`, or why not; None for a search."""
     answer_chars: int | None
     """None without an answer, or where texts are not stored."""
     first_document: str | None
-    instructed: bool
-    """Whether a passage of the prompt read like instructions to a language model."""
+    instructed: bool | None
+    """Whether a passage of the prompt read like instructions to a language model; None for a search."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -95,9 +97,19 @@ class Gathering:
             self.unplaced += 1
         elif (searched := _searched(record, kept.question_digest)) not in self._seen and not self.full:
             self._seen.add(searched)
-            name = self._conversations.setdefault(_conversation(kept), str(len(self._conversations) + 1))
-            self._observations.append(_observed(record, name, stored=stored))
+            self._observations.append(_observed(record, self._name(kept), stored=stored))
             self._vectors.append(record.query_vector)
+
+    def add_search(self, kept: Kept, found: Search, vector: Vector) -> None:
+        """What the question of a record, stored with its texts, finds now; `vector` is that of its query."""
+        self.records += 1
+        if (searched := _searched(kept.record, kept.question_digest)) not in self._seen and not self.full:
+            self._seen.add(searched)
+            self._observations.append(_observed_search(kept.record, found, self._name(kept)))
+            self._vectors.append(vector)
+
+    def _name(self, kept: Kept) -> str:
+        return self._conversations.setdefault(_conversation(kept), str(len(self._conversations) + 1))
 
     def sample(self) -> Sample:
         dimension = max((vector.size for vector in self._vectors), default=0)
@@ -135,9 +147,9 @@ def _observed(record: Record, conversation: str, *, stored: bool) -> Observation
     return Observation(
         conversation=conversation,
         release=release.id,
-        scale=_scale(record),
+        scale=scale_of(release),
         question_chars=len(record.question) if stored else None,
-        language=(language_of(record.question) or UNKNOWN_LANGUAGE) if stored else None,
+        language=spoken(record.question) if stored else None,
         top_score=scores[0] if scores else None,
         score_gap=scores[0] - scores[1] if len(scores) > 1 else None,
         confidence=record.confidence,
@@ -148,9 +160,30 @@ def _observed(record: Record, conversation: str, *, stored: bool) -> Observation
     )
 
 
-def _scale(record: Record) -> str:
+def _observed_search(record: Record, found: Search, conversation: str) -> Observation:
+    release, scores = found.attempt.lineage.release, [hit.score for hit in found.hits]
+    return Observation(
+        conversation=conversation,
+        release=release.id,
+        scale=scale_of(release),
+        question_chars=len(record.question),
+        language=spoken(record.question),
+        top_score=scores[0] if scores else None,
+        score_gap=scores[0] - scores[1] if len(scores) > 1 else None,
+        confidence=found.confidence,
+        outcome=None,
+        answer_chars=None,
+        first_document=str(found.hits[0].chunk.document_id) if found.hits else None,
+        instructed=None,
+    )
+
+
+def spoken(question: str) -> str:
+    return language_of(question) or UNKNOWN_LANGUAGE
+
+
+def scale_of(release: Release) -> str:
     """Of what changes a score; how many passages are taken, and when the service abstains, does not."""
-    release = record.lineage.release
     retrieval = release.retrieval.model_dump(mode="json", exclude={"top_k", "min_confidence"})
     reranker = release.reranker.model_dump(mode="json") if release.reranker else None
     return digest_json({"retrieval": retrieval, "reranker": reranker}).removeprefix("sha256:")[:12]

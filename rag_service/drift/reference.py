@@ -7,16 +7,18 @@ It belongs to one encoder: vectors of two encoders have nothing to do with each 
 """
 
 import base64
+from collections import Counter
 from dataclasses import asdict
+from datetime import UTC, datetime
 from typing import Literal
 
 import numpy as np
 from pydantic import Field
 
-from rag_service.drift.observation import Observation, Sample
-from rag_service.drift.report import Side
+from rag_service.drift.observation import Observation, Sample, conversations
+from rag_service.drift.report import Side, Source
 from rag_service.errors import Damaged, Mismatch
-from rag_service.release import NamedDigest
+from rag_service.release import NamedDigest, Release
 from rag_service.stored import Addressed, Frozen
 
 MOST = 1000
@@ -33,10 +35,10 @@ class StoredObservation(Frozen):
     top_score: float | None
     score_gap: float | None
     confidence: float
-    outcome: str
+    outcome: str | None
     answer_chars: int | None
     first_document: str | None
-    instructed: bool
+    instructed: bool | None
 
 
 class StoredVectors(Frozen):
@@ -51,7 +53,7 @@ class Reference(Addressed):
     schema_: Literal["rag.drift-reference/v1"] = Field("rag.drift-reference/v1", alias="schema")
     made_at: str
     index: str
-    source: Literal["records", "questions"]
+    source: Source
     side: Side
     encoder: NamedDigest
     min_confidence: float
@@ -69,6 +71,11 @@ class Reference(Addressed):
             raise Damaged(f"reference {self.id} holds other vectors than it says", hint="make another reference") from error
         return Sample(tuple(Observation(**seen.model_dump()) for seen in self.observations), vectors)
 
+    @property
+    def of_traffic(self) -> bool:
+        """False for questions of an evaluation, which nobody took for what is asked."""
+        return self.source != "evaluation"
+
     def check_encoder(self, digest: str, name: str) -> None:
         """Raises `Mismatch` for another encoder."""
         if digest != self.encoder.digest:
@@ -77,6 +84,31 @@ class Reference(Addressed):
                 f"with it with {name} ({digest[7:19]}): their vectors and scores cannot be compared",
                 hint="make a reference anew with `rag-service drift reference`, from records of this encoder",
             )
+
+
+def reference_of(index: str, release: Release, source: Source, sample: Sample, side: Side) -> Reference:
+    """Made now. `release` is what answers from now on."""
+    return Reference(
+        made_at=datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
+        index=index,
+        source=source,
+        side=side,
+        encoder=NamedDigest(name=release.encoder.name, digest=release.encoder.digest),
+        min_confidence=release.retrieval.min_confidence,
+        observations=stored_observations(sample),
+        vectors=stored_vectors(sample),
+    )
+
+
+def side_of(sample: Sample, *, records: int, since: str = "", until: str = "") -> Side:
+    return Side(
+        since=since,
+        until=until,
+        records=records,
+        questions=len(sample.observations),
+        conversations=conversations(sample.observations),
+        releases=dict(Counter(seen.release for seen in sample.observations).most_common()),
+    )
 
 
 def stored_observations(sample: Sample) -> tuple[StoredObservation, ...]:

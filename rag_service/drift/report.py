@@ -8,7 +8,12 @@ from rag_service.drift.features import About, Kind
 from rag_service.stored import Frozen
 
 State = Literal["alarm", "significant", "quiet", "undefined"]
-"""`significant`: surely another, and by less than its floor."""
+"""`significant`: surely another, and no alarm: by less than its floor, or from a reference that is no traffic."""
+
+Source = Literal["records", "searches", "questions", "evaluation"]
+"""What a reference was made of: answers of a time; what was asked in a time, searched for anew with another encoder; a file of questions
+that somebody took for what is asked; the questions of an evaluation, which nobody did.
+"""
 
 SystemState = Literal["same", "released", "alarm", "undefined"]
 """`released`: other answers, by another release."""
@@ -55,6 +60,11 @@ class Finding(Frozen):
     bars: tuple[Bar, ...] = ()
     points: tuple[Point, ...] = ()
 
+    @property
+    def unlike(self) -> bool:
+        """What would be an alarm, were the reference traffic."""
+        return self.state == "significant" and self.effect is not None and self.effect >= self.floor
+
 
 class Side(Frozen):
     """What stood on one side."""
@@ -91,6 +101,8 @@ class Report(Frozen):
     encoder: str
     """Digest."""
     reference_id: str
+    source: Source = "records"
+    """Of the reference."""
     reference: Side
     window: Side
     alpha: float
@@ -106,6 +118,11 @@ class Report(Frozen):
     @property
     def alarms(self) -> tuple[Finding, ...]:
         return tuple(finding for finding in self.findings if finding.state == "alarm")
+
+    @property
+    def different(self) -> tuple[Finding, ...]:
+        """Surely and largely."""
+        return tuple(finding for finding in self.findings if finding.state == "alarm" or finding.unlike)
 
     @property
     def defined(self) -> tuple[Finding, ...]:

@@ -186,13 +186,16 @@ def prune(entries: PostgresChain, through: int, at_ms: int) -> int:
 
 
 def _too_old(connection: Connection, retention: Retention, at_ms: int) -> int:
-    """The last entry before the first that is young enough: one from a clock that was ahead keeps what came after it."""
+    """The last entry before the first that is young enough: one from a clock that was ahead keeps what came after it. By one statement,
+    which sees one moment: what another process writes meanwhile is young.
+    """
     if retention.max_age_s is None:
         return 0
     cutoff_ms = at_ms - round(retention.max_age_s * 1000)
-    [(young,)] = connection.execute("SELECT min(seq) FROM rag.entries WHERE at_ms >= %s", (cutoff_ms,)).fetchall()
-    [(last,)] = connection.execute("SELECT coalesce(max(seq), 0) FROM rag.entries").fetchall()
-    return int(last) if young is None else int(young) - 1
+    [(through,)] = connection.execute(
+        "SELECT coalesce((SELECT min(seq) - 1 FROM rag.entries WHERE at_ms >= %s), max(seq), 0) FROM rag.entries", (cutoff_ms,)
+    ).fetchall()
+    return int(through)
 
 
 def _too_much(connection: Connection, retention: Retention) -> int:

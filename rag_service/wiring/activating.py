@@ -1,6 +1,7 @@
 """The verb: release → what is served. Every check first; then one rename, which running servers follow."""
 
 import getpass
+import logging
 import socket
 import threading
 from contextlib import suppress
@@ -11,11 +12,15 @@ from rag_service.desk import Switched
 from rag_service.errors import Damaged, Mismatch, NotFound, RagError, ReleaseUnavailable, StorageFailed
 from rag_service.history import Action, History, Transition
 from rag_service.opened import Opened, Report
+from rag_service.records import Records
 from rag_service.release import Release
 from rag_service.settings import Settings
 from rag_service.wiring.drifting import keep_canary_answers
 from rag_service.wiring.encoders import Encoders
+from rag_service.wiring.first_reference import keep_first_reference
 from rag_service.wiring.releases import open_release, proved
+
+logger = logging.getLogger("rag_service.wiring")
 
 SAMPLED_CHUNKS = 64
 """Stored vectors that are compared with what the encoder gives now."""
@@ -24,9 +29,10 @@ SAMPLED_CHUNKS = 64
 class IndexSwitching:
     """What a running server does for `desk.Switching`. Opens a release apart from what is served, and so reads the encoder anew too."""
 
-    def __init__(self, settings: Settings, catalog: Catalog) -> None:
+    def __init__(self, settings: Settings, catalog: Catalog, records: Records) -> None:
         self._settings = settings
         self._catalog = catalog
+        self._records = records
         self._one_at_a_time = threading.Lock()  # each takes as much memory as what it opens
 
     def activate(self, release: str, *, who: str, why: str, expected: str | None) -> Switched:
@@ -48,7 +54,24 @@ class IndexSwitching:
                 transition, opened = activate(settings, catalog, settings.name, release, who=who, why=why, action=action, expected=expected)
             except (Damaged, Mismatch) as error:
                 raise ReleaseUnavailable(error.message, hint="what was served is still served", param="release") from error
+            self._keep_reference(opened)
         return Switched(release, transition, opened.differences)
+
+    def _keep_reference(self, opened: Opened) -> None:
+        """Whatever comes of it, the release is served."""
+        try:
+            made = keep_first_reference(self._settings, self._catalog, self._records, opened.pipeline, _Silent())
+        except RagError as error:
+            logger.warning("no reference of drift was made: %s; `rag-service drift reference` makes one", error.message)
+            return
+        if made is not None:
+            logger.info("reference %s of drift was made of %d questions", made.id, made.side.questions)
+
+
+class _Silent:
+    def stage(self, name: str, total: int | None) -> None: ...
+
+    def advance(self, amount: int = 1) -> None: ...
 
 
 def activate(

@@ -49,10 +49,9 @@ def open_desk(settings: Settings, catalog: Catalog) -> Desk:
             remember(catalog, name, opened)
         return opened
 
-    recorder, service = (
-        recorder_of(settings),
-        Service(catalog.follow(name), open_active, patient=catalog.shares or settings.qdrant_url is not None),
-    )
+    patient = catalog.shares or settings.qdrant_url is not None
+    recorder, service = recorder_of(settings), Service(catalog.follow(name), open_active, patient=patient)
+    records = records_of(settings, catalog, recorder.ledger, deployment=deployment, active=lambda: service.current, encoders=encoders)
     return Desk(
         service,
         cache=AnswerCache(settings.cache_mib * 2**20),
@@ -60,9 +59,9 @@ def open_desk(settings: Settings, catalog: Catalog) -> Desk:
         archive=Archive(lambda: catalog.versions(name)[::-1], lambda version: open_chunks(catalog, name, version)),
         release_of_version=lambda version: catalog.release_of_version(name, version),
         recorder=recorder,
-        records=records_of(settings, catalog, recorder.ledger, deployment=deployment, active=lambda: service.current, encoders=encoders),
+        records=records,
         shelf=Shelf(catalog, name),
-        switching=IndexSwitching(settings, catalog),
+        switching=IndexSwitching(settings, catalog, records),
     )
 
 

@@ -1,7 +1,8 @@
 """The verbs of drift, put together: records of a time → reference; records of a later time → report."""
 
+import math
 import random
-from collections import Counter
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -14,16 +15,16 @@ from rag_service.digests import digest_text
 from rag_service.drift.canaries import CanaryAnswers, canary_answers, system_finding
 from rag_service.drift.compare import Policy, compare
 from rag_service.drift.folder import DriftFolder
-from rag_service.drift.observation import Gathering, conversations
-from rag_service.drift.reference import MOST, Reference, stored_observations, stored_vectors
-from rag_service.drift.report import Report, Side, SystemFinding
+from rag_service.drift.observation import Gathering
+from rag_service.drift.reference import MOST, Reference, reference_of, side_of
+from rag_service.drift.report import Report, Side, Source, SystemFinding
 from rag_service.errors import InvalidInput, Mismatch, NotFound, RagError
 from rag_service.kept import Kept, RecordQuery
 from rag_service.ports import Progress
 from rag_service.question import Question
 from rag_service.record import Receipt, Record
 from rag_service.records import Records
-from rag_service.release import NamedDigest, Release
+from rag_service.release import Release
 from rag_service.settings import Settings
 from rag_service.wiring.releases import open_release
 
@@ -31,6 +32,11 @@ _PAGE = 1000
 _MOST_ROWS = 200_000
 """Looked through; of more records the newest count."""
 _SEED = 20261126
+_SOURCE_NOTES: dict[Source, str] = {
+    "evaluation": "the reference holds questions of an evaluation, which are no traffic: what differs says how far both are apart, and is "
+    "no alarm; `rag-service drift reference` makes one of traffic",
+    "searches": "the reference holds what was asked before this encoder, searched for anew: what became of those questions is not known",
+}
 _NO_RECORDS = "records are kept where RAG_RECORDS is not off; `rag-service trace list` shows them"
 
 
@@ -44,13 +50,28 @@ class Span:
     def query(self) -> RecordQuery:
         return RecordQuery(since_ms=_ms(self.since), until_ms=_ms(self.until), limit=_PAGE)
 
+    @property
+    def shown(self) -> tuple[str, str]:
+        """UTC, ISO 8601."""
+        return _iso(self.since), _iso(self.until)
+
+
+@dataclass(frozen=True, slots=True)
+class Chosen:
+    """Records to read: one for each question, or a random part of them."""
+
+    identifiers: tuple[str, ...]
+    """Answer ids, newest first."""
+    records: int
+    distinct: int
+    """Questions, before some of them were drawn."""
+
 
 @dataclass(frozen=True, slots=True)
 class Gathered:
     gathering: Gathering
     side: Side
     distinct: int
-    """Questions, before some of them were drawn."""
 
 
 def drift_folder(settings: Settings, catalog: Catalog) -> DriftFolder:
@@ -60,10 +81,10 @@ def drift_folder(settings: Settings, catalog: Catalog) -> DriftFolder:
 def reference_of_records(settings: Settings, catalog: Catalog, records: Records, span: Span, progress: Progress) -> Reference:
     """From what was asked in a time. Raises `NotFound` where nothing was."""
     release = _active(settings, catalog)
-    found = _gathered(records, settings.name, span, release.encoder.digest, progress)
+    found = gathered(records, settings.name, span, release.encoder.digest, progress)
     if not found.gathering.sample().observations:
         raise NotFound(f"no answers of {settings.name} are recorded {_shown(span)}{_by_others(found)}", hint=_NO_RECORDS)
-    return _reference(settings, release, "records", found.gathering, found.side)
+    return reference_of(settings.name, release, "records", found.gathering.sample(), found.side)
 
 
 def reference_of_questions(settings: Settings, catalog: Catalog, texts: Sequence[str], progress: Progress) -> Reference:
@@ -81,9 +102,10 @@ def reference_of_questions(settings: Settings, catalog: Catalog, texts: Sequence
             continue  # no traffic either: such a question is refused before it is recorded
         finally:
             progress.advance()
-    if not gathering.sample().observations:
+    sample = gathering.sample()
+    if not sample.observations:
         raise InvalidInput("none of the questions could be asked", hint="write one question a line")
-    return _reference(settings, release, "questions", gathering, _side(gathering, None, gathering.records))
+    return reference_of(settings.name, release, "questions", sample, side_of(sample, records=gathering.records))
 
 
 def make_report(
@@ -103,7 +125,7 @@ def make_report(
     release = _active(settings, catalog)
     reference.check_encoder(release.encoder.digest, release.encoder.name)
     _check_apart(reference, span)
-    found = _gathered(records, settings.name, span, reference.encoder.digest, progress)
+    found = gathered(records, settings.name, span, reference.encoder.digest, progress)
     sample = found.gathering.sample()
     if found.gathering.other_encoder and not sample.observations:
         raise Mismatch(
@@ -112,13 +134,14 @@ def make_report(
             hint="wait for answers of the active release, or make a reference of those with `rag-service drift reference`",
         )
     progress.stage("compare", None)
-    findings = compare(reference.sample(), sample, min_confidence=reference.min_confidence, policy=policy)
+    findings = compare(reference.sample(), sample, min_confidence=reference.min_confidence, policy=policy, traffic=reference.of_traffic)
     system = _system(settings, catalog, release, reference, progress) if ask_canaries else _not_asked("they were not asked for")
     return Report(
         made_at=_iso(datetime.now(UTC)),
         index=settings.name,
         encoder=reference.encoder.digest,
         reference_id=reference.id,
+        source=reference.source,
         reference=reference.side,
         window=found.side,
         alpha=policy.alpha,
@@ -141,28 +164,43 @@ def _active(settings: Settings, catalog: Catalog) -> Release:
     return catalog.release(settings.name, catalog.active_id(settings.name))
 
 
-def _gathered(records: Records, name: str, span: Span, encoder: str, progress: Progress) -> Gathered:
-    """Looks through the list of records first, which is quick, and reads of those that ask something else a random part."""
+def gathered(records: Records, name: str, span: Span, encoder: str, progress: Progress, *, ends_s: float = math.inf) -> Gathered:
+    """What was asked in a time and answered with an encoder. At `ends_s`, a `time.monotonic()` instant, the oldest are left out."""
+    picked = chosen(records, name, span, ends_s=ends_s)
+    gathering = Gathering(MOST, encoder)
+    for kept in shown(records, picked, progress, ends_s=ends_s):
+        gathering.add(kept)
+    since, until = span.shown
+    side = side_of(gathering.sample(), records=picked.records, since=since, until=until)
+    return Gathered(gathering, side, picked.distinct)
+
+
+def chosen(records: Records, name: str, span: Span, *, ends_s: float = math.inf) -> Chosen:
+    """Looks through the list of records alone, which is quick."""
     rows, distinct = 0, dict[str, str]()
-    for identifier, question in _rows(records, name, span):
+    for identifier, question in _rows(records, name, span, ends_s):
         rows += 1
         distinct.setdefault(question, identifier)
-    chosen = sorted(distinct.values(), reverse=True)
-    if len(chosen) > MOST:
-        chosen = sorted(random.Random(_SEED).sample(chosen, MOST), reverse=True)
-    gathering = Gathering(MOST, encoder)
-    progress.stage("read", len(chosen))
-    for identifier in chosen:
+    identifiers = sorted(distinct.values(), reverse=True)
+    if len(identifiers) > MOST:
+        identifiers = sorted(random.Random(_SEED).sample(identifiers, MOST), reverse=True)
+    return Chosen(tuple(identifiers), rows, len(distinct))
+
+
+def shown(records: Records, picked: Chosen, progress: Progress, *, ends_s: float = math.inf) -> Iterator[Kept]:
+    progress.stage("read", len(picked.identifiers))
+    for identifier in picked.identifiers:
+        if time.monotonic() >= ends_s:
+            return
         with suppress(NotFound):  # erased meanwhile
-            gathering.add(records.show(identifier))
+            yield records.show(identifier)
         progress.advance()
-    return Gathered(gathering, _side(gathering, span, rows), len(distinct))
 
 
-def _rows(records: Records, name: str, span: Span) -> Iterator[tuple[str, str]]:
+def _rows(records: Records, name: str, span: Span, ends_s: float) -> Iterator[tuple[str, str]]:
     """Answer ids, newest first, and what tells questions apart in a list: their text, or nothing where it is not stored."""
     query, looked_at = span.query(), 0
-    while looked_at < _MOST_ROWS:
+    while looked_at < _MOST_ROWS and time.monotonic() < ends_s:
         page = records.page(query)
         for listed in page.rows:
             if listed.row.index_name == name:
@@ -171,32 +209,6 @@ def _rows(records: Records, name: str, span: Span) -> Iterator[tuple[str, str]]:
         if page.next_before is None:
             return
         query = RecordQuery(since_ms=query.since_ms, until_ms=query.until_ms, limit=_PAGE, before_seq=page.next_before)
-
-
-def _side(gathering: Gathering, span: Span | None, records: int) -> Side:
-    observations = gathering.sample().observations
-    return Side(
-        since=_iso(span.since) if span else "",
-        until=_iso(span.until) if span else "",
-        records=records,
-        questions=len(observations),
-        conversations=conversations(observations),
-        releases=dict(Counter(seen.release for seen in observations).most_common()),
-    )
-
-
-def _reference(settings: Settings, release: Release, source: str, gathering: Gathering, side: Side) -> Reference:
-    sample = gathering.sample()
-    return Reference(
-        made_at=_iso(datetime.now(UTC)),
-        index=settings.name,
-        source="records" if source == "records" else "questions",
-        side=side,
-        encoder=NamedDigest(name=release.encoder.name, digest=release.encoder.digest),
-        min_confidence=release.retrieval.min_confidence,
-        observations=stored_observations(sample),
-        vectors=stored_vectors(sample),
-    )
 
 
 def _system(settings: Settings, catalog: Catalog, release: Release, reference: Reference, progress: Progress) -> SystemFinding:
@@ -248,7 +260,7 @@ def _check_apart(reference: Reference, span: Span) -> None:
 
 def _notes(reference: Reference, found: Gathered) -> tuple[str, ...]:
     gathering, side = found.gathering, found.side
-    notes = []
+    notes = [_SOURCE_NOTES[reference.source]] if reference.source in _SOURCE_NOTES else []
     if found.distinct > gathering.records:
         notes.append(f"{gathering.records:,} of {found.distinct:,} different questions were drawn at random")
     if gathering.other_encoder:

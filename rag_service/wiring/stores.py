@@ -3,6 +3,7 @@
 Only what is asked for is loaded: without a database nothing of the extra `[postgres]` is needed.
 """
 
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,10 +13,13 @@ from rag_service.errors import Damaged, Mismatch, MissingDependency
 from rag_service.ledger.sqlite import SqliteLedger
 from rag_service.manifest import VECTORS_TO_SHARE_FILE, Manifest
 from rag_service.ports import Ledger, VectorStore
+from rag_service.record import Lineage
 from rag_service.settings import Settings, is_database_url
 from rag_service.stores.arrays import map_rows
 from rag_service.stores.faiss import open_store
 from rag_service.stores.pgvector_parameters import Search
+from rag_service.sweep import Swept
+from rag_service.sweep import sweep as sweep_files
 from rag_service.wiring.qdrant import open_qdrant
 
 if TYPE_CHECKING:
@@ -77,6 +81,17 @@ def verify_vectors(settings: Settings, catalog: Catalog, name: str, manifest: Ma
         open_qdrant(settings, manifest, full=True)
     if manifest.store.kind == "pgvector":
         _shared(catalog, manifest).verify_vectors(name, manifest)
+
+
+def sweep(catalog: Catalog, names: Sequence[str], *, recorded: Collection[Lineage], depth: int, dry_run: bool) -> list[Swept]:
+    """Removes what nobody needs, wherever it lies: see `rag_service.sweep`."""
+    if not catalog.shares:
+        return sweep_files(catalog, names, recorded=recorded, depth=depth, dry_run=dry_run)
+    from rag_service.shared_catalog import SharedCatalog
+    from rag_service.shared_sweep import sweep_shared
+
+    assert isinstance(catalog, SharedCatalog)
+    return sweep_shared(catalog, names, recorded=recorded, depth=depth, dry_run=dry_run)
 
 
 def _shared(catalog: Catalog, manifest: Manifest) -> "SharedCatalog":

@@ -101,7 +101,7 @@ def test_what_compose_starts_is_read_only_without_rights_and_seen_by_this_machin
         assert service["read_only"]
         assert service["cap_drop"] == ["ALL"]
         assert service["user"].partition(":")[0] not in {"", "0", "root"}
-        assert all(port.startswith("127.0.0.1:") for port in service["ports"])
+        assert all(port.startswith("127.0.0.1:") for port in service.get("ports", ()))
         assert service["healthcheck"]
 
 
@@ -109,3 +109,32 @@ def test_compose_gives_the_service_the_image_that_its_traces_name(compose: Any) 
     service = compose["services"]["rag"]
     assert service["image"].startswith("${RAG_CONTAINER_IMAGE:?")
     assert service["environment"]["RAG_CONTAINER_IMAGE"] == "${RAG_CONTAINER_IMAGE}"
+
+
+def test_only_the_service_reaches_the_database_and_nobody_outside(compose: Any) -> None:
+    database = compose["services"]["postgres"]
+    assert "ports" not in database
+    assert database["networks"] == ["behind"]
+    assert compose["networks"]["behind"] == {"internal": True}
+    assert database["profiles"] == ["postgres"]
+
+
+def test_secrets_come_from_files_or_the_environment_and_none_has_a_default(compose: Any) -> None:
+    assert all(secret["file"].endswith(f"./secrets/{name}}}") for name, secret in compose["secrets"].items())
+    stated = [(name, value) for service in compose["services"].values() for name, value in service.get("environment", {}).items()]
+    passwords = [(name, value) for name, value in stated if "PASSWORD" in name]
+    assert passwords
+    from_file = {name for name, value in passwords if name.endswith("__FILE") and value.startswith("/run/secrets/")}
+    assert all(name in from_file or value == "${POSTGRES_PASSWORD:-}" for name, value in passwords)
+
+
+def test_the_services_are_called_what_prometheus_and_grafana_are_told(compose: Any) -> None:
+    scraping = yaml.safe_load((COMPOSE.parent / "prometheus" / "prometheus.yml").read_text("utf-8"))
+    asked = {target for job in scraping["scrape_configs"] for each in job["static_configs"] for target in each["targets"]}
+    sources = yaml.safe_load((COMPOSE.parent / "grafana" / "provisioning" / "datasources" / "prometheus.yml").read_text("utf-8"))
+    asked |= {source["url"].removeprefix("http://") for source in sources["datasources"]}
+    assert asked == {"rag:8000", "prometheus:9090"}
+    assert {name.partition(":")[0] for name in asked} <= set(compose["services"])
+    providers = yaml.safe_load((COMPOSE.parent / "grafana" / "provisioning" / "dashboards" / "rag.yml").read_text("utf-8"))
+    mounted = {volume.split(":")[1] for volume in compose["services"]["grafana"]["volumes"]}
+    assert {provider["options"]["path"] for provider in providers["providers"]} <= mounted

@@ -36,6 +36,13 @@ def test_a_section_says_what_it_means_where_to_look_why_what_to_do_and_when_it_i
     assert re.findall(r"^- \*\*([^*]+)\*\*", SECTIONS[title], re.MULTILINE) == PARTS
 
 
+@pytest.mark.parametrize("name", ["RagDrift", "RagDriftUnwatched", "RagQueriesMoved"])
+def test_whoever_is_told_of_drift_is_told_which_command_says_more_and_which_page(name: str) -> None:
+    told = SECTIONS[f"What does {name} mean?"]
+    assert "`rag-service drift report`" in told
+    assert "](drift.md)" in told
+
+
 def test_metrics_and_panels_that_the_runbook_names_exist() -> None:
     from tests.deploy.dashboard import PANELS
     from tests.deploy.test_dashboard import SERVED

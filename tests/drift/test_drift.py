@@ -15,6 +15,7 @@ from rag_service.digests import digest_text
 from rag_service.drift.compare import Policy, compare
 from rag_service.drift.folder import DriftFolder
 from rag_service.drift.observation import Sample, gathered
+from rag_service.drift.reference import reference_of, side_of
 from rag_service.errors import Damaged, Mismatch
 from rag_service.kept import Kept
 from rag_service.question import Question
@@ -101,6 +102,13 @@ def test_shorter_questions_are_told_by_their_length(halves: tuple[Sample, Sample
 def test_poisoned_documents_are_told_by_what_comes_first_and_by_the_instructions_in_it(halves: tuple[Sample, Sample]) -> None:
     poisoned = [replace(seen, first_document="poison", instructed=True) for seen in halves[1].observations]
     assert {"first_document", "passage_instructs"} <= alarms(halves[0], Sample(tuple(poisoned), halves[1].vectors))
+
+
+def test_questions_of_an_evaluation_raise_no_alarm_however_far_they_are(halves: tuple[Sample, Sample], pipeline: Pipeline) -> None:
+    german = sample_of(pipeline, GERMAN)
+    found = compare(halves[0], german, min_confidence=0.6, policy=LEAST, traffic=False)
+    assert {one.feature for one in found if one.unlike} == alarms(halves[0], german)
+    assert "alarm" not in {one.state for one in found}
 
 
 def test_below_the_minimum_nothing_is_said(halves: tuple[Sample, Sample]) -> None:
@@ -190,6 +198,32 @@ def test_from_records_to_report_page_and_metrics(own_indexes: Path, pipeline: Pi
     assert "rag_drift_report_timestamp_seconds 1" in metrics
     assert cli("drift", "forget", report["reference_id"], *where).code == 0
     assert cli("drift", "report", *where).code == 1
+
+
+def test_against_an_evaluation_and_against_searches_the_report_says_what_it_is_worth(
+    own_indexes: Path, pipeline: Pipeline, cli: Cli
+) -> None:
+    folder = DriftFolder(Catalog(own_indexes).drift_folder("handbook"))
+    release, sample = pipeline.lineage.release, sample_of(pipeline, USUAL)
+    folder.add(reference_of("handbook", release, "evaluation", sample, side_of(sample, records=len(USUAL))))
+    record_all(own_indexes, pipeline, GERMAN, days_ago=2)
+    where = ("--name", "handbook", "--indexes", str(own_indexes))
+    told = cli("drift", "report", *where)
+    assert (told.code, "ALARM" in told.out, "unlike" in told.out) == (0, False, True), told.out
+    assert "reference an evaluation  130 questions" in told.out
+    assert "are no traffic" in told.err
+    assert "an evaluation" in cli("drift", "references", *where).out
+    with running(desk_on(own_indexes)) as client:
+        assert 'rag_drift_alarm{signal="language"} 0.0' in client.get("/metrics").body.decode()
+        assert "differ from an evaluation, which is no traffic" in client.get("/drift", accept="text/html").body.decode()
+    unknown = Sample(tuple(replace(seen, outcome=None, answer_chars=None, instructed=None) for seen in sample.observations), sample.vectors)
+    since, until = ((NOW - timedelta(days=days)).strftime("%Y-%m-%dT%H:%M:%SZ") for days in (20, 10))
+    folder.add(reference_of("handbook", release, "searches", unknown, side_of(unknown, records=130, since=since, until=until)))
+    told = cli("drift", "report", "--json", *where)
+    report = json.loads(told.out)
+    states = {found["feature"]: found["state"] for found in report["findings"]}
+    assert (told.code, report["source"], states["language"]) == (3, "searches", "alarm")
+    assert {states[name] for name in ("outcome", "abstention", "answer_chars", "passage_instructs")} == {"undefined"}
 
 
 def test_too_few_questions_end_with_a_code_of_their_own(own_indexes: Path, pipeline: Pipeline, cli: Cli) -> None:

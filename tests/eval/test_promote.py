@@ -27,14 +27,18 @@ from eval.live_release import Live, follows, served_digest
 from eval.policy import Behaviours, Policy
 from eval.promote import Promoted, plan, promote
 from eval.results import Measured, ReleaseIdentity, Run
-from eval.runs import write_run
+from eval.runs import read_run, write_run
 from rag_service.build import Built
 from rag_service.catalog import Catalog
-from rag_service.errors import Conflict, Damaged, InvalidInput, Mismatch, NotFound, NotReady, Unauthorized
+from rag_service.drift.compare import LEAST
+from rag_service.drift.folder import DriftFolder
+from rag_service.drift.reference import Reference
+from rag_service.errors import Conflict, Damaged, InvalidInput, Mismatch, NotFound, NotReady, StorageFailed, Unauthorized
 from rag_service.manifest import BUILD_FILE, CHUNKS_FILE, MANIFEST_FILE, read_manifest
 from rag_service.release import Release
 from rag_service.settings import Settings, load_settings
-from rag_service.wiring.releases import make_release
+from rag_service.wiring.releases import make_release, open_release
+from tests.drift.test_drift import USUAL, record_all
 from tests.eval.built import a_candidate, a_run
 from tests.eval.test_gate import ASKED, BASE, WRONG, flipped
 from tests.processes import ServerProcess
@@ -134,6 +138,35 @@ def test_a_promoted_release_is_what_the_running_service_answers_from(
     assert last.why.startswith("decided by run ")
     assert last.why.endswith(": correct 0.600 → 0.754")
     assert catalog.version_folder("handbook", candidate.index.version).is_dir()
+
+
+def test_what_was_evaluated_is_a_reference_of_drift_until_there_is_traffic(
+    decided: Path, settings: Settings, catalog: Catalog, candidate: Release
+) -> None:
+    made = go(decided, settings, catalog).reference
+    assert isinstance(made, Reference)
+    assert (made.source, made.encoder.digest, made.side.since) == ("evaluation", candidate.encoder.digest, "")
+    asked = read_run(decided).candidates[1].rows
+    assert made.side.questions == len({row.question.question for row in asked}) >= LEAST
+    assert made.sample().vectors.shape == (made.side.questions, 384)
+    folder = DriftFolder(catalog.drift_folder("handbook"))
+    assert folder.newest_for(candidate.encoder.digest, "") == made
+    of_traffic = made.model_copy(update={"source": "records", "made_at": "2020-01-01T00:00:00Z"})
+    folder.add(of_traffic)
+    assert folder.newest_for(candidate.encoder.digest, "") == of_traffic, "however old it is"
+
+
+def test_a_reference_that_cannot_be_stored_hinders_no_promotion(
+    decided: Path, settings: Settings, catalog: Catalog, candidate: Release
+) -> None:
+    catalog.drift_folder("handbook").write_text("a file where a folder should be")
+    promoted = go(decided, settings, catalog)
+    assert isinstance(promoted.reference, StorageFailed)
+    assert catalog.active_id("handbook") == candidate.id
+
+
+def test_no_reference_is_made_where_a_setting_says_so(decided: Path, settings: Settings, catalog: Catalog) -> None:
+    assert go(decided, settings.model_copy(update={"drift_reference": False}), catalog).reference is None
 
 
 def test_a_release_that_misbehaves_on_the_running_service_is_taken_back(
@@ -324,18 +357,21 @@ def cli(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, catalog: Catalog) -> Ca
 
 @pytest.mark.usefixtures("decided")
 def test_the_command_promotes_says_so_and_the_next_ones_show_and_undo_it(
-    cli: Callable[..., Outcome], catalog: Catalog, candidate: Release, served: Release, server: ServerProcess
+    cli: Callable[..., Outcome], settings: Settings, catalog: Catalog, candidate: Release, served: Release, server: ServerProcess
 ) -> None:
-    """With the bundled cases for running services."""
+    """With the bundled cases for running services. Between the two, enough is asked to be a reference of drift."""
     promoted = cli("promote", "latest", "--url", server.url, "--why", "it finds more")
     assert promoted.code == 0, promoted.err
     assert f"promoted: handbook serves release {candidate.id}, in place of {served.id}" in promoted.out
     assert "the running service follows and passes" in promoted.out
+    assert "of drift is kept, of what was evaluated, until there is one of traffic" in promoted.err
     status = " ".join(cli("status", "--name", "handbook").out.split())
     assert f"handbook: release {candidate.id}, since " in status
     assert "why it finds more" in status
     assert f"PROMOTE smaller ({candidate.id}) against served ({served.id})" in status
+    record_all(catalog.root, open_release(settings, catalog, "handbook", candidate).pipeline, USUAL[:110], days_ago=1)
     back = cli("rollback", "--name", "handbook")
+    assert "of drift is kept, of what was asked" in back.err
     assert f"rolled back: handbook serves release {served.id} again, in place of {candidate.id}" in back.out
     assert catalog.active_id("handbook") == served.id
 
@@ -361,6 +397,7 @@ def test_the_command_fails_where_a_case_that_must_pass_does_not(
     assert failed.code == 1
     assert f"1 of 1 cases that must pass fail on the running service: live/never; release {served.id} is served again" in failed.err
     assert catalog.active_id("handbook") == served.id
+    assert DriftFolder(catalog.drift_folder("handbook")).references() == []
 
 
 @pytest.mark.usefixtures("decided")

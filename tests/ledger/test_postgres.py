@@ -1,16 +1,19 @@
 """Records in PostgreSQL: what somebody with rights on the database may do to them, and what only that engine minds."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from itertools import count
 from pathlib import Path
+from typing import Any, cast
 
 import pytest
 
-from rag_service.database import Database
+from rag_service.database import Connection, Database
 from rag_service.errors import Damaged, InvalidSettings, Mismatch, StorageFailed
-from rag_service.kept import Flaw, RecordQuery
+from rag_service.kept import Flaw, RecordQuery, Retention
 from rag_service.ledger.postgres import PostgresLedger
+from rag_service.ledger.postgres_writer import prunable
 from tests.postgres.server import database
-from tests.recorded import answer_id, entry, feedback
+from tests.recorded import BEGAN_MS, answer_id, entry, feedback
 
 
 @pytest.fixture
@@ -105,6 +108,32 @@ def test_connections_that_the_server_closed_are_replaced_without_a_word(ledger: 
         assert ledger.add(entry(number)).result(timeout=10).seq == number
         assert len(ledger.rows(RecordQuery()).rows) == number
     assert ledger.audit().flaws == ()
+
+
+class Meanwhile:
+    """A connection, between whose statements others write."""
+
+    def __init__(self, connection: Connection, others: Callable[[], object]) -> None:
+        self._connection = connection
+        self._others = others
+
+    def execute(self, *statement: Any) -> Any:
+        done = self._connection.execute(*statement)
+        self._others()
+        return done
+
+
+def test_what_is_written_while_old_entries_are_looked_for_is_young(ledger: PostgresLedger, url: str) -> None:
+    numbers = count(1)
+    ledger.check()
+
+    def others() -> None:
+        ledger.add(entry(next(numbers))).result(timeout=10)
+
+    with Database(url).reading("read") as connection:
+        looked = prunable(cast("Connection", Meanwhile(connection, others)), Retention(max_age_s=60.0, max_bytes=None), BEGAN_MS)
+    assert next(numbers) > 1
+    assert looked == 0
 
 
 @pytest.mark.parametrize("bad", ["", "postgresql:/x", "postgresql://u:secret word@h/x", "mysql://u:secret@h/x"])

@@ -1,7 +1,6 @@
 """An index in PostgreSQL, as several machines use it: each with a folder of its own, and nothing in it at first."""
 
 import json
-import shutil
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -14,58 +13,19 @@ import pytest
 
 from rag_service.catalog import Catalog
 from rag_service.database import Database
+from rag_service.drift.folder import DriftFolder
 from rag_service.errors import Damaged, Mismatch, StorageFailed
 from rag_service.question import Question
-from rag_service.settings import Settings, load_settings
-from rag_service.wiring.activating import activate
+from rag_service.wiring.desks import recorder_of
 from rag_service.wiring.releases import make_release, open_release
-from rag_service.wiring.stores import open_catalog, open_ledger
+from rag_service.wiring.stores import open_ledger
 from tests.conftest import Outcome
 from tests.doubles import HOLIDAYS
-from tests.postgres.server import PASSWORD, database
+from tests.drift.test_drift import USUAL
+from tests.postgres.machine import Machine
+from tests.postgres.server import PASSWORD
 from tests.processes import ServerProcess
 from tests.recorded import answer_id, entry
-
-
-class Machine:
-    """A folder of its own, and the database of all."""
-
-    def __init__(self, folder: Path, url: str) -> None:
-        self.settings: Settings = load_settings({}, indexes=folder / "indexes", store=url, name="handbook")
-        self.catalog: Catalog = open_catalog(self.settings)
-        self.folder = folder
-        self.environ = {"RAG_STORE": url, "RAG_INDEXES": str(folder / "indexes"), "RAG_NAME": "handbook"}
-
-    def activate(self, version: str, **changed: object) -> str:
-        settings = self.settings.model_copy(update=changed)
-        release = make_release(settings, self.catalog, "handbook", version)
-        activate(settings, self.catalog, "handbook", release, who="test")
-        return release.id
-
-    def ask(self) -> Any:
-        release = self.catalog.release("handbook", self.catalog.active_id("handbook"))
-        return open_release(self.settings, self.catalog, "handbook", release).pipeline.ask(Question(HOLIDAYS))
-
-
-@pytest.fixture
-def url(tmp_path: Path) -> str:
-    return database(tmp_path)
-
-
-@pytest.fixture
-def builder(tmp_path: Path, encoder_folder: Path, url: str) -> Machine:
-    """Has the encoder, and nothing else."""
-    (tmp_path / "one" / "indexes").mkdir(parents=True)
-    shutil.copytree(encoder_folder, tmp_path / "one" / "indexes" / "encoders" / encoder_folder.name)
-    return Machine(tmp_path / "one", url)
-
-
-@pytest.fixture
-def build_there(builder: Machine, handbook: Path) -> Callable[[], str]:
-    from rag_service.wiring.building import build
-    from tests.conftest import SilentProgress
-
-    return lambda: build(builder.settings, builder.catalog, "handbook", str(handbook), SilentProgress()).manifest.version
 
 
 def test_a_machine_without_any_file_answers_as_the_one_that_built(
@@ -80,6 +40,21 @@ def test_a_machine_without_any_file_answers_as_the_one_that_built(
     assert [stage.digest for stage in second.stages] == [stage.digest for stage in first.stages]
     assert not list(replica.folder.rglob("*.faiss"))
     assert not [path for path in replica.folder.rglob(".building-*")]
+
+
+def test_an_activation_keeps_what_any_machine_recorded_as_a_reference_of_its_own(
+    builder: Machine, build_there: Callable[[], str], tmp_path: Path, url: str, pipeline: Any, cli: Callable[..., Outcome]
+) -> None:
+    builder.activate(build_there())
+    recorder = recorder_of(builder.settings)
+    for text in USUAL[:110]:
+        recorder.keep(pipeline.ask(Question(text)), key_id=None)
+    recorder.close()
+    replica = Machine(tmp_path / "two", url)
+    done = cli("index", "activate", "--generator", "extractive", **{**replica.environ, "RAG_TOP_K": "3"})
+    assert (done.code, "110 questions asked in 28 days" in done.err) == (0, True), done.err
+    kept = [DriftFolder(machine.catalog.drift_folder("handbook")).references() for machine in (builder, replica)]
+    assert [[made.side.conversations for made in of_machine] for of_machine in kept] == [[], [110]]
 
 
 def test_the_same_documents_give_the_version_that_is_there(builder: Machine, build_there: Callable[[], str]) -> None:
@@ -158,6 +133,26 @@ def test_a_role_that_makes_and_changes_nothing_but_records_is_enough_to_serve(
     ledger.close()
 
 
+def test_what_a_build_lacks_is_said_before_anything_is_embedded(builder: Machine, build_there: Callable[[], str], url: str) -> None:
+    with Database(url).writing("write to") as connection:
+        role = f"building_{url.rpartition('/')[2]}"
+        connection.execute(f"CREATE ROLE {role} LOGIN PASSWORD 'narrow'".encode())
+        connection.execute(f"GRANT CREATE ON DATABASE {url.rpartition('/')[2]} TO {role}".encode())
+    narrow = Machine(builder.folder, f"postgresql://{role}:narrow@{url.rpartition('@')[2]}")
+    with pytest.raises(StorageFailed, match="permission denied to create extension") as refused, narrow.catalog.building("handbook"):
+        raise AssertionError("it went on")
+    assert "CREATE EXTENSION vector" in refused.value.hint
+    with narrow.catalog.building("encoders"), Machine(builder.folder.with_name("two"), url).catalog.building("encoders"):
+        pass  # each on its own machine
+    version = build_there()
+    with Database(url).writing("write to") as connection:
+        connection.execute(f"GRANT USAGE ON SCHEMA rag TO {role}".encode())
+        connection.execute(f"GRANT SELECT ON ALL TABLES IN SCHEMA rag TO {role}".encode())
+    with pytest.raises(StorageFailed, match="may make no tables"), narrow.catalog.building("handbook"):
+        raise AssertionError("it went on")
+    assert builder.catalog.versions("handbook") == [version]
+
+
 def test_a_wrong_password_is_said_and_never_shown(tmp_path: Path, url: str, cli: Callable[..., Outcome]) -> None:
     wrong = url.replace("s3cret", "wr0ngsecret")
     for arguments in (("index", "list"), ("trace", "list"), ("ask", "What?"), ("config", "show"), ("index", "build", str(tmp_path))):
@@ -167,6 +162,25 @@ def test_a_wrong_password_is_said_and_never_shown(tmp_path: Path, url: str, cli:
         assert "wr0ngsecret" not in done.out + done.err
         assert PASSWORD not in done.out + done.err
     assert "password authentication failed" in cli("index", "list", RAG_STORE=wrong).err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("index", "push", "handbook", "file:///nowhere"), "neither pushed nor pulled"),
+        (("index", "pull", "handbook", "file:///nowhere"), "neither pushed nor pulled"),
+        (("trace", "backup", "copy.sqlite"), "pg_dump"),
+        (("trace", "migrate"), "one form only"),
+    ],
+)
+def test_what_is_about_files_says_so(
+    arguments: tuple[str, ...], said: str, builder: Machine, cli: Callable[..., Outcome], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    done = cli(*arguments, **builder.environ)
+    assert done.code != 0
+    assert said in " ".join(done.err.split())
+    assert not (tmp_path / "copy.sqlite").exists()
 
 
 @pytest.mark.parametrize("bad", ["postgresql:/u:topsecret@h/d", "postgres://u:topsecret@h:port/d", "postgresql://u:top secret@h/d?what=1"])
@@ -200,12 +214,11 @@ def asked(server: ServerProcess) -> Any:
 def test_two_servers_on_one_database_agree_on_what_is_served_and_on_one_chain(two_servers: list[ServerProcess], builder: Machine) -> None:
     first = [asked(server)["trace"]["release"]["id"] for server in two_servers]
     other = builder.activate(builder.catalog.versions("handbook")[0], top_k=3)
+    activated_s = time.monotonic()
     for server in two_servers:
-        for _ in range(100):
-            if asked(server)["trace"]["release"]["id"] == other:
-                break
-        else:
-            raise AssertionError("a server did not follow")
+        while asked(server)["trace"]["release"]["id"] != other:
+            assert time.monotonic() - activated_s < 5, "a server did not follow"
+            time.sleep(0.02)
     assert set(first) != {other}
     receipts = [asked(server)["trace"]["receipt"]["seq"] for server in two_servers * 3]
     assert receipts == list(range(receipts[0], receipts[0] + 6))

@@ -22,7 +22,9 @@ from rag_service.question import Question
 from rag_service.release import Release
 from rag_service.settings import Settings, load_settings
 from rag_service.wiring.activating import SAMPLED_CHUNKS, IndexSwitching, activate, checked, earlier, this_person
-from rag_service.wiring.releases import make_release, open_release
+from rag_service.wiring.desks import records_of
+from rag_service.wiring.releases import deployment_of, make_release, open_release
+from rag_service.wiring.stores import open_ledger
 from tests.doubles import HOLIDAYS
 from tests.wiring.test_releases import another_encoder, republished, version_copy
 
@@ -67,6 +69,12 @@ def other(with_other: tuple[Path, Release]) -> Release:
 
 def switch(settings: Settings, catalog: Catalog, release: Release, **how: Any) -> Transition | None:
     return activate(settings, catalog, "handbook", release, who="me", why="a test", **how)[0]
+
+
+def switching(settings: Settings, catalog: Catalog) -> IndexSwitching:
+    """That of a server."""
+    records = records_of(settings, catalog, open_ledger(settings), deployment=deployment_of(settings))
+    return IndexSwitching(settings, catalog, records)
 
 
 def refused(settings: Settings, catalog: Catalog, release: Release, check: str, error: type[RagError], says: str) -> None:
@@ -297,18 +305,18 @@ def test_a_server_tells_clients_which_check_failed_as_one_kind_of_error(catalog:
     path = catalog.version_folder("handbook", other.index.version) / "vectors.faiss"
     path.write_bytes(path.read_bytes()[:-1])
     with pytest.raises(ReleaseUnavailable, match="the check `manifest` failed") as caught:
-        IndexSwitching(settings, catalog).activate(other.id, who="me", why="", expected=None)
+        switching(settings, catalog).activate(other.id, who="me", why="", expected=None)
     assert caught.value.param == "release"
 
 
 def test_a_server_switches_and_rolls_back_with_who_and_why(catalog: Catalog, settings: Settings, served: Release, other: Release) -> None:
-    switching = IndexSwitching(settings, catalog)
-    made = switching.activate(other.id, who="key 1 (ann)", why="new", expected=served.id)
+    switcher = switching(settings, catalog)
+    made = switcher.activate(other.id, who="key 1 (ann)", why="new", expected=served.id)
     assert (made.release, made.differences) == (other, ())
     with pytest.raises(Conflict):
-        switching.roll_back(None, who="key 2 (bob)", why="", expected=served.id)
-    switching.roll_back(None, who="key 2 (bob)", why="old", expected=None)
-    assert [(one.who, one.why, one.action) for one in switching.history().transitions[1:]] == [
+        switcher.roll_back(None, who="key 2 (bob)", why="", expected=served.id)
+    switcher.roll_back(None, who="key 2 (bob)", why="old", expected=None)
+    assert [(one.who, one.why, one.action) for one in switcher.history().transitions[1:]] == [
         ("key 1 (ann)", "new", "activate"), ("key 2 (bob)", "old", "rollback"),
     ]  # fmt: skip
     assert catalog.active_id("handbook") == served.id
