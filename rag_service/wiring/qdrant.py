@@ -1,5 +1,6 @@
 """Versions whose vectors are in Qdrant: taken there by a build, and opened from there. Nothing is loaded before one is needed."""
 
+import atexit
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -54,7 +55,10 @@ def open_qdrant(settings: Settings, manifest: Manifest, *, full: bool) -> "Qdran
 
 def _store(settings: Settings, manifest: Manifest) -> "QdrantStore":
     if settings.qdrant_url is None:
-        raise Mismatch(f"the vectors of index version {manifest.version} are in Qdrant", hint="set RAG_QDRANT_URL to where that is")
+        raise Mismatch(
+            f"the vectors of index version {manifest.version} are in Qdrant",
+            hint="set RAG_QDRANT_URL to where that is; `python -m eval` needs an index in files",
+        )
     place = _place(settings, settings.qdrant_url)
     from rag_service.stores.qdrant import QdrantStore
 
@@ -86,6 +90,9 @@ def close_places() -> None:
         for place in _places.values():
             place.close()
         _places.clear()
+
+
+atexit.register(close_places)  # left to itself, the local mode closes when it can import no more, and complains
 
 
 def _digest(manifest: Manifest) -> str:
