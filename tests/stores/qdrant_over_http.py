@@ -25,6 +25,7 @@ _COLLECTION = re.compile(r"/collections/([^/]+)(/exists)?")
 
 class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True  # head and body of a reply go out one by one
     server: "QdrantOverHttp"
 
     def log_message(self, *_: object) -> None:
