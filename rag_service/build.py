@@ -10,7 +10,7 @@ import sqlite3
 import sys
 import time
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -50,6 +50,7 @@ from rag_service.stores.chunks import write_chunk_table
 from rag_service.stores.embeddings import Embeddings
 from rag_service.stores.faiss import build_parameters, kind_for, write_store
 from rag_service.stores.pgvector_parameters import pgvector_parameters
+from rag_service.stores.qdrant_parameters import qdrant_parameters
 from rag_service.stores.scratch import Scratch
 from rag_service.stores.table_difference import TableDifference, table_difference
 from rag_service.types import Document, DocumentFacts, Matrix, Skipped
@@ -75,13 +76,15 @@ class Recipe:
     chunker: Chunker
     chunker_part: Part
     loader_part: Part
-    store: Literal["auto", "flat", "hnsw", "ivf", "pgvector"]
+    store: Literal["auto", "flat", "hnsw", "ivf", "pgvector", "qdrant"]
     languages: tuple[Language, ...] = ()
     """Whose words are stemmed; empty: those that the documents are in."""
     keep_embeddings: bool = True
     """For the next build of this index, and use what earlier ones kept."""
     elsewhere: BulkEmbedder | None = None
     """What embeds all that has not been embedded before; what it gives is kept, and then used as if an earlier build had kept it."""
+    share: Callable[[Path, Manifest], None] | None = None
+    """Takes a file of vectors to where they are searched, and proves that they are there, before a version is published that needs them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,6 +150,8 @@ def build_index(
                 duration_s = round(time.monotonic() - began_s, 3)
                 facts = BuildFacts(built_at=datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"), duration_s=duration_s, source=source)
                 existing = _intact(catalog, name, manifest)
+                if recipe.share is not None:
+                    recipe.share(staged / VECTORS_TO_SHARE_FILE, manifest)
                 if existing is not None:
                     catalog.note_rebuilt(name, manifest.version)  # `index activate` without a version means this one
                 else:
@@ -259,15 +264,21 @@ def _write_version(
 
 
 def _write_vectors(
-    staged: Path, vectors: Iterator[Matrix], rows: int, chosen: Literal["auto", "flat", "hnsw", "ivf", "pgvector"], dimension: int
+    staged: Path,
+    vectors: Iterator[Matrix],
+    rows: int,
+    chosen: Literal["auto", "flat", "hnsw", "ivf", "pgvector", "qdrant"],
+    dimension: int,
 ) -> tuple[StorePart, list[str]]:
     """What the manifest says of the store, and which of its files belong to the version."""
-    if chosen == "pgvector":
+    if chosen == "pgvector" or chosen == "qdrant":
         with RowWriter(staged / VECTORS_TO_SHARE_FILE, "f4") as file:
             for batch in vectors:
                 file.add(batch)
-        sha256 = file_digest(staged / VECTORS_TO_SHARE_FILE).sha256
-        return StorePart(kind="pgvector", parameters={**pgvector_parameters(rows), "vectors": f"sha256:{sha256}"}), []
+        digest = f"sha256:{file_digest(staged / VECTORS_TO_SHARE_FILE).sha256}"
+        if chosen == "qdrant":
+            return StorePart(kind="qdrant", parameters={**qdrant_parameters(rows, dimension, digest)}), []
+        return StorePart(kind="pgvector", parameters={**pgvector_parameters(rows), "vectors": digest}), []
     kind = kind_for(rows, chosen)
     files = write_store(staged, vectors, dimension=dimension, kind=kind)
     return StorePart(kind=kind, parameters={**build_parameters(kind, rows)}), files

@@ -23,7 +23,7 @@ ROWS_FILE = "vectors.f32"
 """Of the store `ivf` alone."""
 CHUNKS_FILE = "chunks.sqlite"
 VECTORS_TO_SHARE_FILE = "vectors.shared.f32"
-"""Of the store `pgvector`, while a version is built: on its way into the database, and no file of the version."""
+"""Of the stores `pgvector` and `qdrant`, while a version is built: on its way to where it is searched, and no file of the version."""
 
 _REBUILD = "build it again from its documents (a rebuild replaces a damaged folder), or restore the folder from a backup"
 
@@ -56,7 +56,7 @@ class KeywordPart(Frozen):
 
 
 class StorePart(Frozen):
-    kind: Literal["flat", "hnsw", "ivf", "pgvector"]
+    kind: Literal["flat", "hnsw", "ivf", "pgvector", "qdrant"]
     metric: Literal["cosine"] = "cosine"
     parameters: dict[str, Scalar] = Field(default_factory=dict)
 

@@ -11,9 +11,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from types import NoneType
 from typing import Annotated, Any, Literal, get_args
-from urllib.parse import unquote
+from urllib.parse import unquote, urlsplit
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, ValidationError
 
 from rag_service.embedders.encoder import DEFAULT_ENCODER, Precision
 from rag_service.errors import InvalidSettings
@@ -38,11 +38,29 @@ def _checked_store(value: str) -> str:
     return value
 
 
+def _checked_qdrant_url(value: str) -> str:
+    parts = urlsplit(value)
+    if "@" in parts.netloc:
+        raise ValueError("a key does not belong into a URL: set RAG_QDRANT_API_KEY")
+    server = parts.scheme in ("http", "https") and parts.hostname is not None
+    local = parts.scheme == "file" and not parts.netloc and len(parts.path) > 1
+    if not (server or local) or parts.query or parts.fragment:
+        raise ValueError("it must be http(s)://host:port of a server of Qdrant, or file:///folder for the client's local mode")
+    return value
+
+
+def _checked_key(value: SecretStr) -> SecretStr:
+    key = value.get_secret_value()
+    if not key or not key.isascii() or not key.isprintable() or " " in key:
+        raise ValueError("it must be of printable ASCII characters, without blanks")
+    return value
+
+
 def _place(value: object) -> object:
     return str(value) if isinstance(value, Path) else value
 
 
-STORES = ("auto", "flat", "hnsw", "ivf")
+STORES = ("auto", "flat", "hnsw", "ivf", "qdrant")
 Store = Annotated[str, AfterValidator(_checked_store)]
 Names = Annotated[tuple[str, ...], BeforeValidator(_listed)]
 
@@ -72,7 +90,13 @@ class Settings(BaseModel):
         (), description="Languages of the documents, as en,de; empty: found out from the documents"
     )
     store: Store = Field(
-        "auto", repr=False, description="auto, flat, hnsw, ivf; or the postgresql:// URL of a database that holds indexes and records"
+        "auto", repr=False, description="auto, flat, hnsw, ivf, qdrant; or the postgresql:// URL of a database for indexes and records"
+    )
+    qdrant_url: Annotated[str, AfterValidator(_checked_qdrant_url)] | None = Field(
+        None, description="Where Qdrant is, http(s)://host:6333, or file:///folder for its client's local mode; builds and answers need it"
+    )
+    qdrant_api_key: Annotated[SecretStr, AfterValidator(_checked_key)] | None = Field(
+        None, repr=False, description="Key of Qdrant, where it asks for one"
     )
     keep_releases: int = Field(5, ge=0, le=1000, description="Steps back that must stay possible when old versions are removed")
     keep_embeddings: bool = Field(True, description="Keep vectors, so that the next build embeds only what changed")
@@ -164,9 +188,13 @@ class Settings(BaseModel):
     log_questions: bool = Field(False, description="Put questions into the log as well")
 
 
-def shown_value(value: object) -> object:
-    """For people: of the URL of a database only where that is, and nothing of one that cannot be read."""
+def shown_value(value: object, name: str = "") -> object:
+    """For people: nothing of a key, of the URL of a database only where that is, and nothing of one that cannot be read."""
+    if name in _SECRETS and value is not None:
+        return "…"
     text = str(value)
+    if name == "qdrant_url" and any(mark in text for mark in "@?#"):  # none of which belongs there
+        return f"{text.partition('://')[0]}://…" if "://" in text else "…"
     if not text.startswith("postgres"):
         return value
     whole, _, query = text.partition("?")
@@ -174,6 +202,8 @@ def shown_value(value: object) -> object:
     known = is_database_url(text) and "@" not in query and place.count(":") == place.count(",") + 1
     return f"postgresql://…@{place}" if known else "postgresql://…"
 
+
+_SECRETS = frozenset({"qdrant_api_key"})
 
 RELEASE_FIELDS = (
     "top_k", "retrieval", "per_document", "reranker", "rerank_depth", "min_confidence", "support",
@@ -203,7 +233,9 @@ def load_settings(environ: Mapping[str, str] | None = None, **given: object) -> 
             shown = f"--{name.replace('_', '-')}"
         else:
             shown = PREFIX + name.upper() if name in from_environ else f"{name} in {where}"
-        raise InvalidSettings(f"{shown} is {shown_value(values[name])!r}: {problem['msg']}", hint=_description(name), param=name) from error
+        raise InvalidSettings(
+            f"{shown} is {shown_value(values[name], name)!r}: {problem['msg']}", hint=_description(name), param=name
+        ) from error
     if settings.indexes.exists() and not settings.indexes.is_dir():
         raise InvalidSettings(f"indexes is {settings.indexes}, which is not a folder", hint=_description("indexes"), param="indexes")
     return settings
@@ -221,7 +253,7 @@ def settings_of(values: Mapping[str, object], where: str) -> Settings:
         problem = error.errors()[0]
         name = str(problem["loc"][0])
         raise InvalidSettings(
-            f"{name} in {where} is {shown_value(plain[name])!r}: {problem['msg']}", hint=_description(name), param=name
+            f"{name} in {where} is {shown_value(plain[name], name)!r}: {problem['msg']}", hint=_description(name), param=name
         ) from error
 
 

@@ -182,3 +182,36 @@ def test_names_are_listed_with_commas(value: str, names: tuple[str, ...]) -> Non
 def test_names_may_be_a_list_in_the_file(folder: Path) -> None:
     (folder / "rag.toml").write_text('cors_origins = ["https://a.example", "https://b.example"]\n')
     assert load_settings({}).cors_origins == ("https://a.example", "https://b.example")
+
+
+@pytest.mark.parametrize(
+    "url", ["http://127.0.0.1:6333", "https://qdrant.internal", "https://gateway.internal/qdrant", "file:///var/lib/qdrant"]
+)
+def test_qdrant_is_behind_a_url_or_in_a_folder(url: str) -> None:
+    assert load_settings({"RAG_QDRANT_URL": url}).qdrant_url == url
+
+
+@pytest.mark.parametrize(
+    "url", ["qdrant.internal:6333", "http://", "grpc://host:6334", "file://folder", "file:///", "http://host:6333?key=s3cret", "memory"]
+)
+def test_what_is_no_place_of_qdrant_is_refused(url: str) -> None:
+    with pytest.raises(InvalidSettings, match="RAG_QDRANT_URL"):
+        load_settings({"RAG_QDRANT_URL": url})
+
+
+def test_a_key_of_qdrant_stands_in_no_message_and_no_representation(folder: Path) -> None:
+    settings = load_settings({"RAG_QDRANT_API_KEY": "s3cret"})
+    assert settings.qdrant_api_key is not None
+    assert settings.qdrant_api_key.get_secret_value() == "s3cret"
+    assert "s3cret" not in f"{settings!r} {settings} {settings.model_dump()}"
+    with pytest.raises(InvalidSettings, match="RAG_QDRANT_API_KEY") as caught:
+        load_settings({"RAG_QDRANT_API_KEY": "s3cret\nkey"})
+    assert "s3cret" not in f"{caught.value.message} {caught.value.hint}"
+    (folder / "rag.toml").write_text("qdrant_api_key = 5550123\n")
+    with pytest.raises(InvalidSettings, match="qdrant_api_key") as caught:
+        load_settings({})
+    assert "5550123" not in f"{caught.value.message} {caught.value.hint}"
+    for url in ("https://s3cret@host:6333", "https://host:6333?key=s3cret", "https://host:6333/#s3cret", "s3cret@host"):
+        with pytest.raises(InvalidSettings, match="RAG_QDRANT_URL") as caught:
+            load_settings({"RAG_QDRANT_URL": url})
+        assert "s3cret" not in f"{caught.value.message} {caught.value.hint}"

@@ -17,7 +17,7 @@ def show() -> None:
         settings, given = load_settings(), explicitly_set()
         table = Table("setting", "value", "what it does", box=None, pad_edge=False)
         for name, field in Settings.model_fields.items():
-            value = escape(str(shown_value(getattr(settings, name))))
+            value = escape(str(shown_value(getattr(settings, name), name)))
             shown = f"[bold green]{value}[/bold green]" if name in given else value
             table.add_row(f"{PREFIX}{name.upper()}", shown, escape(field.description or ""))
         out.print(table)

@@ -149,7 +149,7 @@ def verify(version: VersionArgument = None, name: NameOption = None, indexes: In
         folder = catalog.version_folder(settings.name, version or _served_version(catalog, settings.name))
         manifest = verify_version(folder)
         read_build_facts(folder)
-        verify_vectors(catalog, settings.name, manifest)
+        verify_vectors(settings, catalog, settings.name, manifest)
         card = verify_encoder(manifest, catalog)
         out.print(f"[green]intact[/green] {settings.name} {manifest.version}: {len(manifest.files) + 2} files, {manifest.digest}")
         if card:

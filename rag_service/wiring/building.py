@@ -17,6 +17,7 @@ from rag_service.manifest import Part
 from rag_service.ports import Progress
 from rag_service.settings import Settings
 from rag_service.wiring.encoders import embedder_to_build_with
+from rag_service.wiring.qdrant import sharing
 
 
 def build(
@@ -36,6 +37,7 @@ def build(
     check_name(name)
     limits = LoadLimits(max_file_bytes=settings.max_file_bytes, max_document_chars=settings.max_document_chars)
     documents = load(source, limits=limits, progress=progress)  # finds the files now: a wrong path is said before an encoder loads
+    share = sharing(settings)  # is asked now: a wrong key is said before anything is embedded
     embedder = embedder_to_build_with(settings, catalog)
     parameters = ChunkParameters(
         max_tokens=settings.chunk_tokens, overlap_tokens=settings.chunk_overlap_tokens, context=settings.chunk_context
@@ -47,6 +49,7 @@ def build(
         chunker_part=describe(parameters, encoder_digest=embedder.digest),
         loader_part=_loader_part(limits),
         store="pgvector" if catalog.shares else _kind(settings),
+        share=share,
         languages=settings.languages,
         keep_embeddings=settings.keep_embeddings,
     )
@@ -64,10 +67,10 @@ def build(
         return build_index(catalog, name, documents, replace(recipe, elsewhere=cluster), source=source, progress=progress)
 
 
-def _kind(settings: Settings) -> Literal["auto", "flat", "hnsw", "ivf"]:
+def _kind(settings: Settings) -> Literal["auto", "flat", "hnsw", "ivf", "qdrant"]:
     """An index that is built apart from the database, as by an evaluation, is as it is by default."""
     match settings.store:
-        case "flat" | "hnsw" | "ivf" as kind:
+        case "flat" | "hnsw" | "ivf" | "qdrant" as kind:
             return kind
         case _:
             return "auto"

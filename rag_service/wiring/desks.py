@@ -49,7 +49,8 @@ def open_desk(settings: Settings, catalog: Catalog) -> Desk:
             remember(catalog, name, opened)
         return opened
 
-    recorder, service = recorder_of(settings), Service(catalog.follow(name), open_active, patient=catalog.shares)
+    patient = catalog.shares or settings.qdrant_url is not None
+    recorder, service = recorder_of(settings), Service(catalog.follow(name), open_active, patient=patient)
     records = records_of(settings, catalog, recorder.ledger, deployment=deployment, active=lambda: service.current, encoders=encoders)
     return Desk(
         service,

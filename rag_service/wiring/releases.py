@@ -121,7 +121,7 @@ def open_release(
         manifest, facts = proved("manifest", report, lambda: _verified_manifest(catalog, name, release, verify))
         embedder = proved("encoder", report, lambda: _warm(encoders.of(manifest)))
         reranker = open_reranker(release.reranker) if release.reranker else None
-        vectors = partial(open_vectors, catalog, name, folder, manifest, full=verify == "full")
+        vectors = partial(open_vectors, settings, catalog, name, folder, manifest, full=verify == "full")
         retriever = proved("index", report, lambda: _open_index(vectors(), folder, manifest, embedder, release, reranker, resources))
         proved("canary", report, lambda: _check_canary(embedder, retriever.store, retriever.chunks, sampled_chunks))
         template = load_template(f"{release.prompt.name}/{release.prompt.version}")

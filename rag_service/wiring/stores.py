@@ -1,4 +1,4 @@
-"""Where indexes and records lie: in files of this machine, or in a PostgreSQL that several machines share.
+"""Where indexes and records lie: in files of this machine, or in a PostgreSQL that several machines share; vectors also in Qdrant.
 
 Only what is asked for is loaded: without a database nothing of the extra `[postgres]` is needed.
 """
@@ -20,6 +20,7 @@ from rag_service.stores.faiss import open_store
 from rag_service.stores.pgvector_parameters import Search
 from rag_service.sweep import Swept
 from rag_service.sweep import sweep as sweep_files
+from rag_service.wiring.qdrant import open_qdrant
 
 if TYPE_CHECKING:
     from rag_service.database import Connection, Database
@@ -62,8 +63,10 @@ def ledger_path(settings: Settings) -> Path:
     return Path(settings.ledger) if settings.ledger is not None else settings.indexes / "ledger.sqlite"
 
 
-def open_vectors(catalog: Catalog, name: str, folder: Path, manifest: Manifest, *, full: bool) -> VectorStore:
-    """The vectors of a version whose files are verified; with `full` all that are in a database are compared with its manifest too."""
+def open_vectors(settings: Settings, catalog: Catalog, name: str, folder: Path, manifest: Manifest, *, full: bool) -> VectorStore:
+    """The vectors of a version whose files are verified; with `full` all that are elsewhere are compared with its manifest too."""
+    if manifest.store.kind == "qdrant":
+        return open_qdrant(settings, manifest, full=full)
     if manifest.store.kind != "pgvector":
         return open_store(folder, manifest.store.kind)
     shared = _shared(catalog, manifest)
@@ -72,8 +75,10 @@ def open_vectors(catalog: Catalog, name: str, folder: Path, manifest: Manifest, 
     return _vectors(shared.database, shared.vectors_table(name, manifest.version), manifest)
 
 
-def verify_vectors(catalog: Catalog, name: str, manifest: Manifest) -> None:
-    """Compares the vectors that are in a database with the manifest; those in files are compared as files. Raises `Damaged`."""
+def verify_vectors(settings: Settings, catalog: Catalog, name: str, manifest: Manifest) -> None:
+    """Compares the vectors that are in no file with the manifest; those in files are compared as files. Raises `Damaged`."""
+    if manifest.store.kind == "qdrant":
+        open_qdrant(settings, manifest, full=True)
     if manifest.store.kind == "pgvector":
         _shared(catalog, manifest).verify_vectors(name, manifest)
 

@@ -231,6 +231,12 @@ def test_the_configuration_is_shown_with_every_setting_on_one_line(cli: Cli) -> 
     assert sum(line.startswith("RAG_") for line in lines) == len(lines) - 1
 
 
+def test_keys_are_not_shown_with_the_configuration(cli: Cli) -> None:
+    out = cli("config", "show", RAG_QDRANT_API_KEY="s3cret").out
+    assert re.search(r"^RAG_QDRANT_API_KEY +… +Key of Qdrant", out, re.MULTILINE)
+    assert "s3cret" not in out
+
+
 def failed(outcome: Any, code: int) -> str:
     """The error message and hint of a command that failed as it should; nothing went to stdout."""
     assert outcome.code == code, outcome

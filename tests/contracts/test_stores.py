@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
 
@@ -19,6 +20,7 @@ from rag_service.stores.pgvector_parameters import Search
 from rag_service.stores.selections import selection_of
 from rag_service.types import Matrix, Selection
 from tests.postgres.server import database
+from tests.stores.qdrant_memory import in_memory
 
 DIMENSION = 32
 KINDS: tuple[Kind, ...] = ("flat", "hnsw", "ivf")
@@ -40,9 +42,11 @@ def random_rows(count: int, seed: int) -> Matrix:
 IN_POSTGRES: dict[str, Search] = {"pgvector": "exact", "pgvector-hnsw": "hnsw"}
 GRAPHS = frozenset({"hnsw", "pgvector-hnsw"})
 """Whose recall is below one."""
+QDRANT = "qdrant"
+"""The local mode of Qdrant's client: every search compares all rows, so it is as exact as the reference; and in Python, so it is slow."""
 
 
-@pytest.fixture(params=["memory", *KINDS, *IN_POSTGRES])
+@pytest.fixture(params=["memory", *KINDS, *IN_POSTGRES, QDRANT])
 def kind(request: pytest.FixtureRequest) -> str:
     return str(request.param)
 
@@ -52,6 +56,8 @@ def opened(kind: str, tmp_path: Path) -> Open:
     def open_rows(rows: Matrix) -> VectorStore:
         if kind in IN_POSTGRES:
             return in_postgres(rows, IN_POSTGRES[kind], database(tmp_path))
+        if kind == QDRANT:
+            return in_memory(rows, search="hnsw", dimension=DIMENSION, compared_at_most=FEWER // 4, listed_at_most=FEWER // 4)
         return MemoryStore(rows) if kind == "memory" else store_of(rows, as_kind(kind), tmp_path)
 
     return open_rows
@@ -189,6 +195,17 @@ def test_searching_from_several_threads_finds_what_one_alone_finds(opened: Open)
 
 MANY = 20_000
 """Enough for HNSW to answer a question about half of them through its graph."""
+FEWER = 1_000
+"""For what is slow. Its limits are smaller, too, so that all its ways to search are taken."""
+
+
+@dataclass(frozen=True)
+class There:
+    """Many rows: in a store of the kind, and in the reference."""
+
+    rows: Matrix
+    store: VectorStore
+    reference: VectorStore
 
 
 @pytest.fixture(scope="module")
@@ -202,15 +219,34 @@ def many(many_rows: Matrix, tmp_path_factory: pytest.TempPathFactory) -> dict[st
 
 
 @pytest.fixture(scope="module")
+def fewer() -> There:
+    rows = random_rows(FEWER, seed=20)
+    store = in_memory(rows, search="hnsw", dimension=DIMENSION, compared_at_most=FEWER // 4, listed_at_most=FEWER // 4)
+    return There(rows, store, MemoryStore(rows))
+
+
+@pytest.fixture
+def there(kind: str, request: pytest.FixtureRequest) -> There:
+    if kind == QDRANT:
+        found: There = request.getfixturevalue("fewer")
+        return found
+    many: dict[str, VectorStore] = request.getfixturevalue("many")
+    return There(request.getfixturevalue("many_rows"), many[kind], many["memory"])
+
+
+@pytest.fixture(scope="module")
 def small(tmp_path_factory: pytest.TempPathFactory) -> dict[str, VectorStore]:
     """12 rows, each five times."""
-    return one_of_each(random_rows(12, seed=32)[np.arange(60) % 12], tmp_path_factory.mktemp("small"))
+    rows = random_rows(12, seed=32)[np.arange(60) % 12]
+    in_qdrant = in_memory(rows, search="exact", dimension=DIMENSION, listed_at_most=7)
+    return {**one_of_each(rows, tmp_path_factory.mktemp("small")), QDRANT: in_qdrant}
 
 
 def one_of_each(rows: Matrix, folder: Path) -> dict[str, VectorStore]:
     there: dict[str, VectorStore] = {kind: store_of(rows, kind, folder / kind) for kind in KINDS}
     url = database(folder)
-    return {"memory": MemoryStore(rows), **there, **{kind: in_postgres(rows, search, url) for kind, search in IN_POSTGRES.items()}}
+    there |= {kind: in_postgres(rows, search, url) for kind, search in IN_POSTGRES.items()}
+    return {"memory": MemoryStore(rows), **there}
 
 
 def near(rows: Matrix, count: int, seed: int) -> Matrix:
@@ -238,30 +274,26 @@ def recall(store: VectorStore, reference: VectorStore, queries: Matrix, selectio
 
 
 @pytest.mark.parametrize("share", [0.0002, 0.01, 0.1, 0.5, 0.9, 1.0])
-def test_within_a_selection_it_finds_what_the_reference_finds(
-    many: dict[str, VectorStore], many_rows: Matrix, kind: str, share: float
-) -> None:
-    random = np.random.default_rng(21)
-    queries = near(many_rows, 50, seed=22)
-    selections = [permitting(random.choice(MANY, int(share * MANY), replace=False), MANY) for _ in queries]
-    assert recall(many[kind], many["memory"], queries, selections) >= (0.95 if kind in GRAPHS else 1.0)
+def test_within_a_selection_it_finds_what_the_reference_finds(there: There, kind: str, share: float) -> None:
+    random, rows = np.random.default_rng(21), len(there.rows)
+    queries = near(there.rows, 50, seed=22)
+    selections = [permitting(random.choice(rows, max(int(share * rows), 1), replace=False), rows) for _ in queries]
+    assert recall(there.store, there.reference, queries, selections) >= (0.95 if kind in GRAPHS else 1.0)
 
 
 @pytest.mark.parametrize("share", [0.5, 0.9, 0.99])
-def test_a_question_whose_neighbourhood_is_forbidden_gets_the_best_of_the_rest(
-    many: dict[str, VectorStore], many_rows: Matrix, kind: str, share: float
-) -> None:
-    queries = near(many_rows, 20, seed=23)
-    selections = [permitting(np.argsort(many_rows @ query)[: int(share * MANY)], MANY) for query in queries]
-    assert recall(many[kind], many["memory"], queries, selections) >= (0.95 if kind in GRAPHS else 1.0)
+def test_a_question_whose_neighbourhood_is_forbidden_gets_the_best_of_the_rest(there: There, kind: str, share: float) -> None:
+    queries, rows = near(there.rows, 20, seed=23), len(there.rows)
+    selections = [permitting(np.argsort(there.rows @ query)[: int(share * rows)], rows) for query in queries]
+    assert recall(there.store, there.reference, queries, selections) >= (0.95 if kind in GRAPHS else 1.0)
 
 
-def test_a_score_within_a_selection_is_the_score_without(many: dict[str, VectorStore], kind: str) -> None:
+def test_a_score_within_a_selection_is_the_score_without(there: There) -> None:
     query = random_rows(1, seed=24)[0]
-    positions, scores = many[kind].search(query, 40)
+    positions, scores = there.store.search(query, 40)
     for share in (1, 2):  # all that was found, and every second of it
-        within = permitting(positions[::share], MANY)
-        again, scored = many[kind].search(query, 40, within)
+        within = permitting(positions[::share], len(there.rows))
+        again, scored = there.store.search(query, 40, within)
         assert (again.dtype, scored.dtype) == (np.int64, np.float32)
         assert again.tolist() == positions[::share].tolist()
         assert scored.tolist() == scores[::share].tolist()
@@ -294,13 +326,13 @@ def test_ties_among_permitted_rows_are_broken_by_ascending_row_even_across_the_c
     assert store.search(near, 60, within)[0].tolist() == tied[::2] + list(range(1, 400, 8))[:10]
 
 
-def test_threads_with_different_selections_find_what_each_would_alone(many: dict[str, VectorStore], kind: str) -> None:
+def test_threads_with_different_selections_find_what_each_would_alone(there: There) -> None:
     random, queries = np.random.default_rng(30), random_rows(60, seed=31)
-    masks = [random.random(MANY) < (0.001, 0.1, 0.8)[number % 3] for number in range(len(queries))]
+    masks = [random.random(len(there.rows)) < (0.001, 0.1, 0.8)[number % 3] for number in range(len(queries))]
 
     def search(number: int) -> tuple[list[int], list[float]]:
         within = selection_of(masks[number], documents=1)  # made here, so that nobody else keeps its arrays alive
-        positions, scores = many[kind].search(queries[number], 10, within)
+        positions, scores = there.store.search(queries[number], 10, within)
         return positions.tolist(), scores.tolist()
 
     alone = [search(number) for number in range(len(queries))]
