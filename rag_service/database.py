@@ -274,8 +274,8 @@ def shown(url: str) -> str:
 
 
 def _check(connection: Connection) -> None:
-    """One that a restart or a failover closed is replaced: then its socket has something to say. Asking the server each time would cost every
-    read a round trip.
+    """One that a restart or a failover closed is replaced: then its socket has something to say. Asking the server each time would cost
+    every read a round trip.
     """
     watched = select.poll()
     watched.register(connection.fileno(), select.POLLIN | select.POLLHUP | select.POLLERR)

@@ -99,7 +99,7 @@ def test_what_was_evaluated_is_taken_over_and_served_everywhere(
     assert replica.catalog.active_id("handbook") == candidate.id
     assert replica.ask().lineage.index.version == candidate.index.version
     folder = replica.catalog.version_folder("handbook", candidate.index.version)
-    verify_vectors(replica.catalog, "handbook", read_manifest(folder))
+    verify_vectors(replica.settings, replica.catalog, "handbook", read_manifest(folder))
     assert "28" in replica.ask().answer
 
 
