@@ -1,6 +1,7 @@
 """The manifests for Kubernetes follow its schemas, and agree with themselves and with the service. No cluster has run them."""
 
 import copy
+import os
 import shutil
 import subprocess
 from collections.abc import Iterator
@@ -36,7 +37,7 @@ def written() -> Iterator[tuple[Path, Manifest]]:
 
 
 def written_of(kind: str) -> Manifest:
-    [found] = [manifest for path, manifest in written() if manifest["kind"] == kind and "overlays" not in path.parts]
+    [found] = [manifest for path, manifest in written() if manifest["kind"] == kind and not {"overlays", "postgres"} & {*path.parts}]
     return found
 
 
@@ -66,14 +67,18 @@ def environment() -> dict[str, str]:
 @pytest.fixture(scope="module")
 def example() -> dict[str, Manifest]:
     """Kind → manifest, as `kubectl apply -k` would send it."""
+    built = built_from(EXAMPLE)
+    assert len({one["kind"] for one in built}) == len(built)
+    return {one["kind"]: one for one in built}
+
+
+def built_from(folder: Path) -> list[Manifest]:
     program = shutil.which("kubectl")
     if program is None:
         pytest.skip("kubectl is not installed")
-    ended = subprocess.run([program, "kustomize", str(EXAMPLE)], capture_output=True, text=True, check=False, timeout=60)
+    ended = subprocess.run([program, "kustomize", str(folder)], capture_output=True, text=True, check=False, timeout=60)
     assert ended.returncode == 0, ended.stderr
-    built = manifests(ended.stdout)
-    assert len({one["kind"] for one in built}) == len(built)
-    return {one["kind"]: one for one in built}
+    return manifests(ended.stdout)
 
 
 @pytest.mark.parametrize("version", SCHEMAS)
@@ -86,7 +91,7 @@ def test_every_manifest_follows_the_schema_of_kubernetes(version: str) -> None:
             except ValidationError as error:
                 pytest.fail(f"{path.relative_to(FOLDER)}: {error.message} at {'/'.join(map(str, error.path))}")
             checked += 1
-    assert checked == 9
+    assert checked == 10
 
 
 @pytest.mark.parametrize("version", SCHEMAS)
@@ -228,3 +233,37 @@ def test_the_example_is_of_one_piece(example: dict[str, Manifest]) -> None:
     backend = rule["http"]["paths"][0]["backend"]["service"]
     assert (backend["name"], backend["port"]["name"]) == (service["metadata"]["name"], "http")
     assert example["HorizontalPodAutoscaler"]["spec"]["minReplicas"] == 3
+
+
+def test_the_address_of_a_database_in_the_secret_stands_before_the_file_of_the_settings(
+    container: Manifest, environment: dict[str, str]
+) -> None:
+    """Of two sources that name a variable, Kubernetes takes the later one."""
+    [settings, secret] = container["envFrom"]
+    assert settings["configMapRef"]["name"] == "rag-service"
+    assert secret["secretRef"]["name"] == "rag-service-environment"
+    assert "RAG_LEDGER" not in {one["name"] for one in container["env"]}, "it would stand before both"
+    url = "postgresql://rag:secret@db.internal/rag"
+    assert load_settings({**environment, "RAG_LEDGER": url}).ledger == url
+
+
+def test_the_policy_for_a_database_is_for_the_pods_that_serve_and_opens_its_port_alone(deployment: Manifest) -> None:
+    [policy] = manifests((FOLDER / "components" / "postgres" / "networkpolicy.yaml").read_text("utf-8"))
+    chosen = policy["spec"]["podSelector"]["matchLabels"]
+    assert chosen.items() <= deployment["spec"]["template"]["metadata"]["labels"].items()
+    assert policy["spec"]["policyTypes"] == ["Egress"]
+    [rule] = policy["spec"]["egress"]
+    assert rule["ports"] == [{"protocol": "TCP", "port": 5432}]
+
+
+def test_pods_with_records_in_a_database_do_not_start_without_its_address(tmp_path: Path) -> None:
+    at = {name: os.path.relpath(FOLDER / name, tmp_path.resolve()) for name in ("base", "components/postgres")}
+    overlay = {"resources": [at["base"]], "components": [at["components/postgres"]]}
+    (tmp_path / "kustomization.yaml").write_text(yaml.safe_dump(overlay))
+    built = built_from(tmp_path)
+    [deployment] = [one for one in built if one["kind"] == "Deployment"]
+    [container] = deployment["spec"]["template"]["spec"]["containers"]
+    assert container["envFrom"][1]["secretRef"] == {"name": "rag-service-environment", "optional": False}
+    assert {one["metadata"]["name"] for one in built if one["kind"] == "NetworkPolicy"} == {"rag-service", "rag-service-postgres"}
+    for one in built:
+        validate(one, SCHEMAS[-1], strict=True)
