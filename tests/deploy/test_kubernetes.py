@@ -37,7 +37,8 @@ def written() -> Iterator[tuple[Path, Manifest]]:
 
 
 def written_of(kind: str) -> Manifest:
-    [found] = [manifest for path, manifest in written() if manifest["kind"] == kind and not {"overlays", "postgres"} & {*path.parts}]
+    elsewhere = {"overlays", "postgres"}
+    [found] = [manifest for path, manifest in written() if manifest["kind"] == kind and not elsewhere & {*path.relative_to(FOLDER).parts}]
     return found
 
 
