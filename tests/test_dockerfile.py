@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from deploy.lock import MODEL, SERVING
 from rag_service import __version__
 
 PROJECT = Path(__file__).resolve().parents[1]
@@ -106,10 +107,16 @@ def test_what_the_stages_copy_is_there_and_not_ignored(stages: list[Stage]) -> N
     copied = [name for stage in stages for value in stage.values("COPY") if "--from" not in value for name in value.split()[:-1]]
     for name in copied:
         path = name.replace("${DOCS}", "docs")
-        assert (PROJECT / path).exists()
+        assert (PROJECT / path).exists() or path == "hashes*.txt"  # which `make lock` writes
         assert path not in ignored
 
 
 def test_the_image_lets_nobody_in_without_a_key_until_whoever_runs_it_says_so(stages: list[Stage]) -> None:
     settings = {name for stage in stages for value in stage.values("ENV") for name, _ in re.findall(r"(\w+)=(\S+)", value)}
     assert not {"RAG_ALLOW_OPEN", "RAG_KEYS"} & settings
+
+
+def test_files_of_a_lock_are_what_the_stages_look_for(stages: list[Stage]) -> None:
+    installs = {stage.name: stage.values("RUN")[0] for stage in stages if stage.name in {"build", "install"}}
+    assert f"--require-hashes --no-deps -r {MODEL.name}" in installs["build"]
+    assert f"--require-hashes --no-deps -r {SERVING.name}" in installs["install"]
