@@ -273,6 +273,19 @@ def shown(url: str) -> str:
     return f"postgresql://{places}/{parts.get('dbname') or ''}"
 
 
+def make_once(connection: Connection, table: str, statements: str, *, lock: int) -> None:
+    """Within a transaction: the tables of which `table`, in the schema `rag`, is one, unless it is there. Of two that come at once, the
+    second finds what the first has made. By a query: what the server remembers of names may be older than a lock that was waited for.
+    """
+    query = "SELECT 1 FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace WHERE n.nspname = 'rag' AND c.relname = %s"
+    if connection.execute(query, (table,)).fetchall():
+        return
+    connection.execute("SELECT pg_advisory_xact_lock(%s)", (lock,))
+    if not connection.execute(query, (table,)).fetchall():
+        for statement in statements.strip().split(";\n"):
+            connection.execute(statement.encode())
+
+
 def _check(connection: Connection) -> None:
     """One that a restart or a failover closed is replaced: then its socket has something to say. Asking the server each time would cost
     every read a round trip.

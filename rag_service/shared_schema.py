@@ -6,7 +6,7 @@ releases      releases, as canonical JSON under their ids
 transitions   each change of what an index serves; the newest says what is served now
 """
 
-from rag_service.database import Connection
+from rag_service.database import Connection, make_once
 from rag_service.errors import Mismatch, MissingDependency, StorageFailed
 
 SCHEMA_VERSION = 1
@@ -36,13 +36,7 @@ CREATE TABLE rag.transitions (
 
 def make_tables(connection: Connection) -> None:
     """Within a transaction. Makes what is not there; a role that may make nothing needs the tables to be there. Raises `Mismatch`."""
-    if not _is_there(connection):
-        connection.execute(
-            "SELECT pg_advisory_xact_lock(%s)", (_MAKING,)
-        )  # of two that come at once, the second finds what the first has made
-        if not _is_there(connection):
-            for statement in _TABLES.strip().split(";\n"):
-                connection.execute(statement.encode())
+    make_once(connection, "indexes", _TABLES, lock=_MAKING)
     [(version,)] = connection.execute("SELECT version FROM rag.indexes").fetchall()
     if version != SCHEMA_VERSION:
         raise Mismatch(
@@ -62,9 +56,3 @@ def require_building(connection: Connection) -> None:
     if not connection.execute("SELECT 1 FROM pg_available_extensions WHERE name = 'vector'").fetchall():
         raise MissingDependency("the database server has no pgvector", hint="install it there: github.com/pgvector/pgvector")
     connection.execute("CREATE EXTENSION IF NOT EXISTS vector")
-
-
-def _is_there(connection: Connection) -> bool:
-    """By a query: what the server remembers of names may be older than a lock that was waited for."""
-    query = "SELECT 1 FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace WHERE n.nspname = 'rag' AND c.relname = 'indexes'"
-    return bool(connection.execute(query).fetchall())

@@ -13,6 +13,7 @@ from rag_service.kept import AnswerEntry, Audit, Feedback, Flaw, Kept, Listed, P
 from rag_service.ledger import postgres_writer as writer
 from rag_service.ledger.audit import audit, flaw_of
 from rag_service.ledger.chain import shown
+from rag_service.ledger.conditions import Dialect, where
 from rag_service.ledger.group_commit import GroupCommit
 from rag_service.ledger.packing import DAMAGED_HINT, content_of
 from rag_service.ledger.postgres_entries import PostgresEntries
@@ -25,6 +26,7 @@ _READ = "read"
 _COLUMNS = ", ".join(writer.ANSWER_COLUMNS)
 _READ_AT_ONCE = 500
 _RATING = "(SELECT rating FROM rag.feedback f WHERE f.answer_id = answers.answer_id AND rating IS NOT NULL ORDER BY seq DESC LIMIT 1)"
+_DIALECT = Dialect(mark="%s", like="ILIKE %s", rating=_RATING)
 _KEPT = (
     "SELECT entries.digest, content, entries.body, vector, lineages.body FROM rag.entries "
     "LEFT JOIN rag.lineages ON lineages.digest = entries.lineage WHERE seq = %s"
@@ -85,8 +87,8 @@ class PostgresLedger:
         return [kept for kept, _ in filter(None, found)]
 
     def rows(self, query: RecordQuery) -> Page:
-        where, values = _where(query)
-        statement = f"SELECT seq, {_COLUMNS}, {_RATING} FROM rag.answers {where} ORDER BY seq DESC LIMIT %s"
+        conditions, values = where(_listed(query), _DIALECT)
+        statement = f"SELECT seq, {_COLUMNS}, {_RATING} FROM rag.answers {conditions} ORDER BY seq DESC LIMIT %s"
         with self._reading() as connection:
             found = connection.execute(statement.encode(), (*values, query.limit + 1)).fetchall()
         listed = tuple(Listed(seq, Row(*row), rating) for seq, *row, rating in found[: query.limit])
@@ -96,8 +98,8 @@ class PostgresLedger:
         """Holds on to nothing between two of them: whoever takes its time keeps nothing from being vacuumed."""
         after = 0
         while True:
-            where, values = _where(query, after=after)
-            statement = f"SELECT seq FROM rag.answers {where} ORDER BY seq LIMIT {_READ_AT_ONCE}"
+            conditions, values = where(_listed(query), _DIALECT, after=after)
+            statement = f"SELECT seq FROM rag.answers {conditions} ORDER BY seq LIMIT {_READ_AT_ONCE}"
             with self._reading() as connection:
                 seqs = [seq for (seq,) in connection.execute(statement.encode(), values).fetchall()]
             if not seqs:
@@ -153,39 +155,9 @@ class PostgresLedger:
             raise NotFound(f"there is no ledger in {self._database.shown}", hint="one is made with the first answer") from error
 
 
-def _where(query: RecordQuery, *, after: int | None = None) -> tuple[str, list[object]]:
-    conditions, values = _conditions(query)
-    if after is not None:
-        conditions.append("seq > %s")
-        values.append(after)
-    return (f"WHERE {' AND '.join(conditions)}" if conditions else ""), values
-
-
-def _conditions(query: RecordQuery) -> tuple[list[str], list[object]]:
-    given: list[tuple[str, object]] = [
-        ("created_at_ms >= %s", query.since_ms),
-        ("created_at_ms < %s", query.until_ms),
-        ("status = %s", query.status),
-        ("release = %s", query.release),
-        ("index_version = %s", query.index_version),
-        ("top_score < %s", query.score_below),
-        ("trace_id = %s", query.trace_id),
-        ("key_id = %s", query.key_id),
-        ("access = %s", query.access),
-        ("seq < %s", query.before_seq),
-    ]
-    conditions = [condition for condition, value in given if value is not None]
-    values = [value for _, value in given if value is not None]
-    if query.text is not None:
-        text = query.text.replace("\0", "\ufffd")
-        pattern = "%" + text.replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_") + "%"
-        columns = ("question",) if query.question_only else ("question", "answer")
-        conditions.append("(" + " OR ".join(f"{column} ILIKE %s" for column in columns) + ")")
-        values += [pattern] * len(columns)
-    if query.rating is not None:
-        conditions.append(f"{_RATING} IS NOT NULL" if query.rating == "any" else f"{_RATING} = %s")
-        values += [] if query.rating == "any" else [query.rating]
-    return conditions, values
+def _listed(query: RecordQuery) -> RecordQuery:
+    """As texts are listed: see `writer.listable`."""
+    return query if query.text is None else replace(query, text=query.text.replace("\0", "\ufffd"))
 
 
 def _kept(connection: Connection, seq: int) -> tuple[Kept, list[Flaw]] | None:

@@ -1,6 +1,6 @@
 """The tables of a ledger in PostgreSQL: the same as in a SQLite file (see `schema`), in the schema `rag`."""
 
-from rag_service.database import Connection
+from rag_service.database import Connection, make_once
 from rag_service.errors import Damaged, Mismatch
 from rag_service.ledger.packing import DAMAGED_HINT
 
@@ -36,13 +36,7 @@ CREATE INDEX feedback_by_answer ON rag.feedback (answer_id)
 
 def make_tables(connection: Connection) -> None:
     """Within a transaction. Makes what is not there; a role that may make nothing needs the tables to be there. Raises `Mismatch`."""
-    if not _is_there(connection):
-        connection.execute(
-            "SELECT pg_advisory_xact_lock(%s)", (_MAKING,)
-        )  # of two that come at once, the second finds what the first has made
-        if not _is_there(connection):
-            for statement in _TABLES.strip().split(";\n"):
-                connection.execute(statement.encode())
+    make_once(connection, "ledger", _TABLES, lock=_MAKING)
     check_tables(connection)
 
 
@@ -56,9 +50,3 @@ def check_tables(connection: Connection) -> None:
             f"the ledger has schema version {found[0][0]}, and this program knows {SCHEMA_VERSION}",
             hint="use the rag-service that wrote it, or another database",
         )
-
-
-def _is_there(connection: Connection) -> bool:
-    """By a query: what the server remembers of names may be older than a lock that was waited for."""
-    query = "SELECT 1 FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace WHERE n.nspname = 'rag' AND c.relname = 'ledger'"
-    return bool(connection.execute(query).fetchall())

@@ -19,6 +19,7 @@ from rag_service.kept import AnswerEntry, Audit, Feedback, Flaw, Kept, Listed, P
 from rag_service.ledger import writer
 from rag_service.ledger.audit import audit, flaw_of
 from rag_service.ledger.chain import shown
+from rag_service.ledger.conditions import Dialect, where
 from rag_service.ledger.packing import DAMAGED_HINT, content_of
 from rag_service.ledger.salvage import read_entry, relist
 from rag_service.ledger.schema import is_damage, ledger_errors, reading, try_writing
@@ -34,6 +35,7 @@ _LATEST_MS = round(datetime.max.replace(tzinfo=UTC).timestamp() * 1000) - 1000
 _COLUMNS = ", ".join(writer.ANSWER_COLUMNS)
 _READ_AT_ONCE = 500
 _RATING = "(SELECT rating FROM feedback WHERE feedback.answer_id = answers.answer_id AND rating IS NOT NULL ORDER BY seq DESC LIMIT 1)"
+_DIALECT = Dialect(mark="?", like="LIKE ? ESCAPE '\\'", rating=_RATING)
 
 
 class SqliteLedger:
@@ -79,8 +81,8 @@ class SqliteLedger:
         return [kept for kept, _ in filter(None, found)]
 
     def rows(self, query: RecordQuery) -> Page:
-        where, values = _where(query)
-        statement = f"SELECT seq, {_COLUMNS}, {_RATING} AS rating FROM answers {where} ORDER BY seq DESC LIMIT ?"
+        conditions, values = where(query, _DIALECT)
+        statement = f"SELECT seq, {_COLUMNS}, {_RATING} AS rating FROM answers {conditions} ORDER BY seq DESC LIMIT ?"
         with reading(self.path) as connection:
             found = _fetched(connection, statement, (*values, query.limit + 1), _listed)
         listed = tuple(found[: query.limit])
@@ -91,8 +93,8 @@ class SqliteLedger:
         after, flaws = 0, list[Flaw]()
         with reading(self.path) as connection:
             while True:
-                where, values = _where(query, after=after)
-                statement = f"SELECT seq FROM answers {where} ORDER BY seq LIMIT {_READ_AT_ONCE}"
+                conditions, values = where(query, _DIALECT, after=after)
+                statement = f"SELECT seq FROM answers {conditions} ORDER BY seq LIMIT {_READ_AT_ONCE}"
                 seqs = _fetched(connection, statement, values, partial(_ascending, after=after), flaws)
                 yield from (flaw for flaw in flaws if flaw.seq is None or flaw.seq > after)
                 flaws.clear()
@@ -178,40 +180,6 @@ def _listed(rows: list[sqlite3.Row]) -> list[Listed]:
     if not all(0 <= one.row.created_at_ms <= _LATEST_MS for one in listed):
         raise ValueError("no time of this world")
     return listed
-
-
-def _where(query: RecordQuery, *, after: int | None = None) -> tuple[str, list[object]]:
-    conditions, values = _conditions(query)
-    if after is not None:
-        conditions.append("seq > ?")
-        values.append(after)
-    return (f"WHERE {' AND '.join(conditions)}" if conditions else ""), values
-
-
-def _conditions(query: RecordQuery) -> tuple[list[str], list[object]]:
-    given: list[tuple[str, object]] = [
-        ("created_at_ms >= ?", query.since_ms),
-        ("created_at_ms < ?", query.until_ms),
-        ("status = ?", query.status),
-        ("release = ?", query.release),
-        ("index_version = ?", query.index_version),
-        ("top_score < ?", query.score_below),
-        ("trace_id = ?", query.trace_id),
-        ("key_id = ?", query.key_id),
-        ("access = ?", query.access),
-        ("seq < ?", query.before_seq),
-    ]
-    conditions = [condition for condition, value in given if value is not None]
-    values = [value for _, value in given if value is not None]
-    if query.text is not None:
-        pattern = "%" + query.text.replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_") + "%"
-        columns = ("question",) if query.question_only else ("question", "answer")
-        conditions.append("(" + " OR ".join(f"{column} LIKE ? ESCAPE '\\'" for column in columns) + ")")
-        values += [pattern] * len(columns)
-    if query.rating is not None:
-        conditions.append(f"{_RATING} IS NOT NULL" if query.rating == "any" else f"{_RATING} = ?")
-        values += [] if query.rating == "any" else [query.rating]
-    return conditions, values
 
 
 def _kept(connection: sqlite3.Connection, seq: int) -> tuple[Kept, list[Flaw]] | None:

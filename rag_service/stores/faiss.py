@@ -14,9 +14,10 @@ import faiss
 import numpy as np
 import numpy.typing as npt
 
-from rag_service.errors import Damaged, Mismatch, StorageFailed
+from rag_service.errors import Damaged, StorageFailed
 from rag_service.manifest import ROWS_FILE, VECTORS_FILE
 from rag_service.ranking import ordered
+from rag_service.stores.cuts import counts, nothing
 from rag_service.stores.faiss_ivf import PROBED_LISTS, IvfStore, lists_for, write_ivf
 from rag_service.types import Matrix, Positions, Selection, Vector
 
@@ -140,12 +141,9 @@ class FaissStore:
 
     def search(self, query: Vector, k: int, within: Selection | None = None) -> tuple[Positions, Vector]:
         """As the port promises; always min(k, permitted rows) of them. Raises `Mismatch` where `within` is of another store."""
-        if within is not None and len(within) and int(within.positions[-1]) >= len(self):  # FAISS would read beyond its memory
-            raise Mismatch(f"the selection names row {within.positions[-1]} of {len(self)}", hint="build the index again")
-        permitted = len(self) if within is None else len(within)
-        wanted = min(k, permitted)
+        _, wanted = counts(k, len(self), within)  # of a row beyond its own, FAISS would read beyond its memory
         if wanted <= 0:
-            return np.empty(0, np.int64), np.empty(0, np.float32)
+            return nothing()
         found = self._through_graph(query, wanted, within) if self._has_graph else None
         return found or self._exactly(query, wanted, within)
 

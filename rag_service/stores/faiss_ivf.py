@@ -17,8 +17,9 @@ import numpy as np
 import numpy.typing as npt
 
 from rag_service.durable import storage_errors
-from rag_service.errors import Damaged, Mismatch, StorageFailed
+from rag_service.errors import Damaged, StorageFailed
 from rag_service.ranking import ordered
+from rag_service.stores.cuts import counts, nothing
 from rag_service.types import Matrix, Positions, Selection, Vector
 
 LISTS_PER_ROOT = 4
@@ -131,12 +132,9 @@ class IvfStore:
 
     def search(self, query: Vector, k: int, within: Selection | None = None) -> tuple[Positions, Vector]:
         """As the port promises; min(k, permitted rows) of them. Raises `Mismatch` where `within` is of another store."""
-        if within is not None and len(within) and int(within.positions[-1]) >= len(self):
-            raise Mismatch(f"the selection names row {within.positions[-1]} of {len(self)}", hint="build the index again")
-        permitted = len(self) if within is None else len(within)
-        wanted = min(k, permitted)
+        permitted, wanted = counts(k, len(self), within)
         if wanted <= 0:
-            return np.empty(0, np.int64), np.empty(0, np.float32)
+            return nothing()
         if permitted <= self._looked_at:
             return self._best(query, np.arange(len(self)) if within is None else within.positions, wanted)
         fetch = (wanted + _MARGIN) * _SPREAD

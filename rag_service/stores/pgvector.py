@@ -12,14 +12,13 @@ import numpy as np
 import numpy.typing as npt
 
 from rag_service.database import Connection, Database
-from rag_service.errors import Damaged, Mismatch
+from rag_service.errors import Damaged
 from rag_service.ranking import ordered
+from rag_service.stores.cuts import TIE_MARGIN, best, counts, nothing
 from rag_service.stores.pgvector_parameters import EF_CONSTRUCTION, EF_SEARCH, LINKS, Search
 from rag_service.types import Matrix, Positions, Selection, Vector
 
 _READ = "search"
-_TIE_MARGIN = 16
-"""Rows fetched beyond k, so that ties at the cut are seen whole in one search nearly always."""
 _MOST_THROUGH_GRAPH = 1_000
 """Rows that are fetched through the graph at most; to find more, all are compared."""
 _MOST_SCANNED = 40_000
@@ -92,12 +91,9 @@ class PgvectorStore:
 
     def search(self, query: Vector, k: int, within: Selection | None = None) -> tuple[Positions, Vector]:
         """As the port promises. Raises `Mismatch` where `within` is of another store, and `StorageFailed`."""
-        if within is not None and len(within) and int(within.positions[-1]) >= len(self):
-            raise Mismatch(f"the selection names row {within.positions[-1]} of {len(self)}", hint="build the index again")
-        permitted = len(self) if within is None else len(within)
-        wanted = min(k, permitted)
+        permitted, wanted = counts(k, len(self), within)
         if wanted <= 0:
-            return np.empty(0, np.int64), np.empty(0, np.float32)
+            return nothing()
         with self._database.reading(_READ) as connection:
             found = (
                 self._through_graph(connection, query, wanted, within) if self._has_graph and permitted > self._compared_at_most else None
@@ -114,16 +110,7 @@ class PgvectorStore:
             which = "position = ANY(%s)" if few else _PERMITTED
             values.append(within.positions.astype(np.int32).tolist() if few else within.bitmap.tobytes())
         statement = _NEAREST.format(table=self._table, which=which, order=_BY_COMPARING).encode()
-        fetch = min(wanted + _TIE_MARGIN, permitted)
-        while True:
-            positions, scores = _read(connection.execute(statement, (*values, fetch)).fetchall())
-            if len(scores) < fetch:
-                raise Damaged(
-                    f"{len(scores)} vectors were found where {fetch} are stored", hint="activate another version; build this one again"
-                )
-            if fetch == permitted or scores[-1] < scores[wanted - 1]:
-                return positions[:wanted], scores[:wanted]
-            fetch = min(fetch * 4, permitted)
+        return best(lambda fetch: _read(connection.execute(statement, (*values, fetch)).fetchall()), wanted, permitted)
 
     def _through_graph(
         self, connection: Connection, query: Vector, wanted: int, within: Selection | None
@@ -132,7 +119,7 @@ class PgvectorStore:
         shown = written(query)
         values: list[object] = [shown] if within is None else [shown, within.bitmap.tobytes()]
         statement = _NEAREST.format(table=self._table, which="true" if within is None else _PERMITTED, order=_BY_GRAPH).encode()
-        fetch = wanted + _TIE_MARGIN
+        fetch = wanted + TIE_MARGIN
         while fetch <= _MOST_THROUGH_GRAPH:
             with connection.pipeline(), connection.transaction():
                 for setting in graph_settings():

@@ -10,14 +10,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from rag_service.errors import Damaged, Mismatch
+from rag_service.errors import Damaged
 from rag_service.ranking import ordered
+from rag_service.stores.cuts import TIE_MARGIN, best, counts, nothing
 from rag_service.stores.qdrant_parameters import EF_CONSTRUCTION, EF_SEARCH, LINKS, Search
 from rag_service.stores.qdrant_place import Absent, QdrantCollection
 from rag_service.types import Matrix, Positions, Selection, Vector
 
-_TIE_MARGIN = 16
-"""Rows fetched beyond k, so that ties at the cut are seen whole in one search nearly always."""
 _MOST_THROUGH_GRAPH = 1_000
 """Rows that are fetched through the graph at most; to find more, all are compared."""
 COMPARED_AT_MOST = 50_000
@@ -68,12 +67,9 @@ class QdrantStore:
 
     def search(self, query: Vector, k: int, within: Selection | None = None) -> tuple[Positions, Vector]:
         """As the port promises. Raises `Mismatch` where `within` is of another store, `Damaged` and `StorageFailed`."""
-        if within is not None and len(within) and int(within.positions[-1]) >= len(self):
-            raise Mismatch(f"the selection names row {within.positions[-1]} of {len(self)}", hint="build the index again")
-        permitted = len(self) if within is None else len(within)
-        wanted = min(k, permitted)
+        permitted, wanted = counts(k, len(self), within)
         if wanted <= 0:
-            return np.empty(0, np.int64), np.empty(0, np.float32)
+            return nothing()
         parts = self._parts(within)
         found = None
         if self.has_graph and permitted > self._compared_at_most:
@@ -93,20 +89,11 @@ class QdrantStore:
 
     def _exactly(self, query: Vector, wanted: int, parts: Sequence[_Part], permitted: int) -> tuple[Positions, Vector]:
         """Compares every permitted row."""
-        fetch = min(wanted + _TIE_MARGIN, permitted)
-        while True:
-            positions, scores = self._nearest(query, fetch, parts, candidates=None)
-            if len(scores) < fetch:
-                raise Damaged(
-                    f"{len(scores)} vectors were found where {fetch} are stored", hint="activate another version; build this one again"
-                )
-            if fetch == permitted or scores[-1] < scores[wanted - 1]:
-                return positions[:wanted], scores[:wanted]
-            fetch = min(fetch * 4, permitted)
+        return best(lambda fetch: self._nearest(query, fetch, parts, candidates=None), wanted, permitted)
 
     def _through_graph(self, query: Vector, wanted: int, parts: Sequence[_Part], permitted: int) -> tuple[Positions, Vector] | None:
         """None where the graph does not yield enough, or a tie at the cut is not seen whole."""
-        fetch = min(wanted + _TIE_MARGIN, permitted)
+        fetch = min(wanted + TIE_MARGIN, permitted)
         while fetch <= _MOST_THROUGH_GRAPH:
             positions, scores = self._nearest(query, fetch, parts, candidates=max(EF_SEARCH, fetch))
             if len(scores) < fetch:

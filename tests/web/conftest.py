@@ -10,8 +10,9 @@ from rag_service.digests import digest_text
 from rag_service.kept import Kept
 from rag_service.question import Question
 from rag_service.record import Receipt
+from tests.api.conftest import Client
 from tests.api.conftest import serve as serve
-from tests.web.browser import CHROMIUM, chromium
+from tests.web.browser import CHROMIUM, Watched, chromium, window
 
 HOLIDAYS = "How many days of paid holiday does an employee have?"
 
@@ -23,6 +24,14 @@ def browser() -> Iterator[Browser]:
         pytest.skip(f"there is no browser at {CHROMIUM}")
     with chromium() as browser:
         yield browser
+
+
+@pytest.fixture
+def watched(browser: Browser, client: Client) -> Iterator[Watched]:
+    """A window on the server of the module, whose pages must break nothing."""
+    with window(browser, f"http://127.0.0.1:{client.port}") as watched:
+        yield watched
+        watched.check()
 
 
 def kept(pipeline: Pipeline, question: str | Question = HOLIDAYS) -> Kept:

@@ -29,13 +29,6 @@ def client(served_indexes: Path, tmp_path_factory: pytest.TempPathFactory) -> It
         yield client
 
 
-@pytest.fixture
-def watched(browser: Browser, client: Client) -> Iterator[Watched]:
-    with window(browser, f"http://127.0.0.1:{client.port}") as watched:
-        yield watched
-        watched.check()
-
-
 def asked(page: Page, question: str = HOLIDAYS) -> None:
     page.fill("#question", question)
     page.keyboard.press("Enter")

@@ -54,13 +54,6 @@ def client(indexes: Path, pipeline: Pipeline) -> Iterator[Client]:
         yield client
 
 
-@pytest.fixture
-def watched(browser: Browser, client: Client) -> Iterator[Watched]:
-    with window(browser, f"http://127.0.0.1:{client.port}") as watched:
-        yield watched
-        watched.check()
-
-
 def test_the_page_says_first_what_differs_and_then_of_each_signal_what_it_was_and_is(watched: Watched) -> None:
     page = watched.open("/")
     page.click("nav >> text=Drift")
